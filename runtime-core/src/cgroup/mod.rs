@@ -1,0 +1,1 @@
+//! The cgroup of a container.

@@ -1,0 +1,113 @@
+//! The one error type of the library.
+//!
+//! An error says what was tried, on what, and why it failed, each once, on one line:
+//! `mount proc on /proc (nosuid,noexec,nodev): operation not permitted`.
+
+use std::fmt;
+
+use crate::sys::Errno;
+
+/// The library's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a call failed. [`Error::kind`] is for programs, [`fmt::Display`] for people.
+///
+/// `Display` holds the whole chain of causes; [`std::error::Error::source`] is therefore always `None`.
+#[derive(thiserror::Error)]
+#[error("{}", .0.message)]
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    errno: Option<Errno>,
+}
+
+/// What a caller may want to tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// `config.json`, a process document or an option does not hold what the specification says.
+    InvalidSpec,
+    /// The configuration asks for something that Orlop or this machine does not support.
+    Unsupported,
+    /// Not an id: letters, digits and `_+-.` only, not `.` or `..`.
+    InvalidId,
+    /// A container with this id exists.
+    Exists,
+    /// No container has this id.
+    NotFound,
+    /// The container's status does not allow the call.
+    WrongStatus,
+    /// The container's init process has ended.
+    NotRunning,
+    /// The program to execute does not exist, or it can't be executed.
+    Program,
+    /// A hook failed.
+    Hook,
+    /// A wait came to its deadline.
+    Timeout,
+    /// A system call failed; see [`Error::errno`].
+    System,
+}
+
+impl Error {
+    /// An error with its whole text: operation, operand, cause.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Error(Box::new(Inner { kind, message: message.into(), errno: None }))
+    }
+
+    /// A system call failed: `what` names the operation and its operand.
+    pub fn system(what: impl fmt::Display, errno: Errno) -> Self {
+        Error(Box::new(Inner { kind: ErrorKind::System, message: format!("{what}: {errno}"), errno: Some(errno) }))
+    }
+
+    /// A value of the configuration is refused: its JSON pointer, and why.
+    pub fn refused(pointer: impl fmt::Display, reason: impl fmt::Display) -> Self {
+        Error::new(ErrorKind::InvalidSpec, format!("{pointer}: {reason}"))
+    }
+
+    /// A value of the configuration can't be honoured here: its JSON pointer, and why.
+    pub fn unsupported(pointer: impl fmt::Display, reason: impl fmt::Display) -> Self {
+        Error::new(ErrorKind::Unsupported, format!("{pointer}: {reason}"))
+    }
+
+    /// The same error, with what was being done put before its text.
+    #[must_use]
+    pub fn context(mut self, what: impl fmt::Display) -> Self {
+        self.0.message = format!("{what}: {}", self.0.message);
+        self
+    }
+
+    /// The same error under another kind.
+    #[must_use]
+    pub fn with_kind(mut self, kind: ErrorKind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
+    /// The same error with an error number, where the text already tells it.
+    #[must_use]
+    pub fn with_errno(mut self, errno: Errno) -> Self {
+        self.0.errno = Some(errno);
+        self
+    }
+
+    /// What kind of failure this is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The kernel's error number, where the kernel was the one who refused.
+    #[must_use]
+    pub fn errno(&self) -> Option<Errno> {
+        self.0.errno
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.0.kind, self.0.message)
+    }
+}

@@ -1,0 +1,1 @@
+//! What this runtime supports (`features.md`).

@@ -1,0 +1,1 @@
+//! A seccomp profile becomes a BPF program.
