@@ -1,1 +1,112 @@
-//! What this runtime supports (`features.md`).
+//! What this runtime supports (`features.md`, `features-linux.md`): not what this machine does.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::spec;
+
+/// The Features structure. Its lists are the tables that the configuration is read by, so it can't promise what is
+/// then refused.
+#[must_use]
+pub fn features() -> impl Serialize {
+    Features {
+        oci_version_min: "1.0.0",
+        oci_version_max: spec::OCI_VERSION,
+        hooks: &spec::HOOKS,
+        mount_options: spec::mount_options().collect(),
+        linux: Linux {
+            namespaces: &spec::NAMESPACES,
+            capabilities: &spec::CAPABILITIES,
+            cgroup: Cgroup { v1: true, v2: true, systemd: false, systemd_user: false, rdma: true },
+            seccomp: Seccomp {
+                enabled: true,
+                actions: spec::seccomp_actions().collect(),
+                operators: spec::seccomp_operators().collect(),
+                archs: spec::seccomp_architectures().collect(),
+                known_flags: spec::seccomp_flags().collect(),
+                supported_flags: spec::seccomp_flags().collect(),
+            },
+            apparmor: Enabled { enabled: true },
+            selinux: Enabled { enabled: true },
+            memory_policy: MemoryPolicy { modes: &[], flags: &[] },
+            intel_rdt: IntelRdt { enabled: false, schemata: false, monitoring: false },
+            mount_extensions: MountExtensions { idmap: Enabled { enabled: false } },
+            net_devices: Enabled { enabled: false },
+        },
+        annotations: BTreeMap::from([("orlop.version", env!("CARGO_PKG_VERSION"))]),
+        // No annotation of a configuration changes what Orlop does.
+        potentially_unsafe_config_annotations: &[],
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Features {
+    oci_version_min: &'static str,
+    oci_version_max: &'static str,
+    hooks: &'static [&'static str],
+    mount_options: Vec<&'static str>,
+    linux: Linux,
+    annotations: BTreeMap<&'static str, &'static str>,
+    potentially_unsafe_config_annotations: &'static [&'static str],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Linux {
+    namespaces: &'static [&'static str],
+    capabilities: &'static [&'static str],
+    cgroup: Cgroup,
+    seccomp: Seccomp,
+    apparmor: Enabled,
+    selinux: Enabled,
+    memory_policy: MemoryPolicy,
+    intel_rdt: IntelRdt,
+    mount_extensions: MountExtensions,
+    net_devices: Enabled,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Cgroup {
+    v1: bool,
+    v2: bool,
+    systemd: bool,
+    systemd_user: bool,
+    rdma: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Seccomp {
+    enabled: bool,
+    actions: Vec<&'static str>,
+    operators: Vec<&'static str>,
+    archs: Vec<&'static str>,
+    known_flags: Vec<&'static str>,
+    supported_flags: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Enabled {
+    enabled: bool,
+}
+
+#[derive(Serialize)]
+struct MemoryPolicy {
+    modes: &'static [&'static str],
+    flags: &'static [&'static str],
+}
+
+#[derive(Serialize)]
+struct IntelRdt {
+    enabled: bool,
+    schemata: bool,
+    monitoring: bool,
+}
+
+#[derive(Serialize)]
+struct MountExtensions {
+    idmap: Enabled,
+}

@@ -8,3 +8,4 @@ pub mod spec;
 pub mod sys;
 
 pub use error::{Error, ErrorKind, Result};
+pub use features::features;

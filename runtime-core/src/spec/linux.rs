@@ -1,0 +1,263 @@
+//! `linux`.
+
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+
+use super::json::Node;
+use super::resources::resources;
+use super::seccomp::seccomp;
+use super::types::{Device, DeviceKind, IdMapping, Linux, Namespace, Namespaces, PropagationKind, TimeOffset};
+use crate::Result;
+
+/// Reads `linux`.
+pub(super) fn linux(at: Node<'_>, bundle: &Path) -> Result<Linux> {
+    let o = at.object()?;
+    for name in ["intelRdt", "memoryPolicy", "netDevices"] {
+        o.field(name).must_be_unset()?;
+    }
+    let namespaces = namespaces(o.field("namespaces"))?;
+    Ok(Linux {
+        uid_mappings: id_mappings(o.field("uidMappings"), &namespaces.user)?,
+        gid_mappings: id_mappings(o.field("gidMappings"), &namespaces.user)?,
+        time_offsets: time_offsets(o.field("timeOffsets"), &namespaces.time)?,
+        devices: o.field("devices").list(device)?,
+        cgroups_path: o.field("cgroupsPath").text()?.map(str::to_owned),
+        resources: resources(o.field("resources"))?,
+        sysctl: sysctl(o.field("sysctl"), &namespaces)?,
+        seccomp: seccomp(o.field("seccomp"), bundle)?,
+        rootfs_propagation: o.field("rootfsPropagation").one_of("propagation", &PROPAGATIONS)?,
+        masked_paths: paths(o.field("maskedPaths"), &namespaces)?,
+        readonly_paths: paths(o.field("readonlyPaths"), &namespaces)?,
+        mount_label: o.field("mountLabel").text()?.map(str::to_owned),
+        personality: personality(o.field("personality"))?,
+        namespaces,
+    })
+}
+
+/// The kinds of `namespaces`, sorted by name.
+pub(crate) const NAMESPACES: [&str; 8] = ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"];
+
+fn namespaces(at: Node<'_>) -> Result<Namespaces> {
+    let mut all = Namespaces::default();
+    at.list(|at| {
+        let o = at.object()?;
+        let kind = o.field("type");
+        let name = kind.required(kind.text())?;
+        let namespace = match name {
+            "cgroup" => &mut all.cgroup,
+            "ipc" => &mut all.ipc,
+            "mount" => &mut all.mount,
+            "network" => &mut all.network,
+            "pid" => &mut all.pid,
+            "time" => &mut all.time,
+            "user" => &mut all.user,
+            "uts" => &mut all.uts,
+            _ => return Err(kind.refuse(format_args!("unknown namespace {name:?}"))),
+        };
+        if *namespace != Namespace::Host {
+            return Err(kind.refuse(format_args!("duplicated namespace {name:?}")));
+        }
+        *namespace = match o.field("path").absolute()? {
+            None => Namespace::New,
+            Some(path) => Namespace::Path(PathBuf::from(path)),
+        };
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+fn id_mappings(at: Node<'_>, user: &Namespace) -> Result<Vec<IdMapping>> {
+    /// UID_GID_MAP_MAX_EXTENTS of the kernel, user_namespaces(7).
+    const LINES_MAX: usize = 340;
+
+    let mappings = at.list(|at| {
+        let o = at.object()?;
+        let (inside, outside, size) = (o.field("containerID"), o.field("hostID"), o.field("size"));
+        let mapping = IdMapping {
+            inside: inside.required(inside.id())?,
+            outside: outside.required(outside.id())?,
+            size: size.required(size.int_in(1, u32::MAX))?,
+        };
+        for (from, first) in [(inside, mapping.inside), (outside, mapping.outside)] {
+            if first.checked_add(mapping.size).is_none() {
+                return Err(from.refuse(format_args!("{first} and {} ids from there are beyond 2^32-2", mapping.size)));
+            }
+        }
+        Ok(mapping)
+    })?;
+
+    match user {
+        Namespace::Host if !mappings.is_empty() => {
+            return Err(at.refuse("User namespace mappings specified, but USER namespace isn't enabled in the config"));
+        }
+        Namespace::New if mappings.is_empty() => {
+            return Err(at.refuse("must be set for a new user namespace"));
+        }
+        // runc maps root first of all: it is who makes the container's files.
+        Namespace::New if !mappings.iter().any(|m| m.inside == 0) => {
+            return Err(at.refuse("id 0 of the container must be mapped"));
+        }
+        _ => {}
+    }
+    if mappings.len() > LINES_MAX {
+        return Err(at.refuse(format_args!("{} mappings, the kernel takes {LINES_MAX}", mappings.len())));
+    }
+    // The kernel would answer EINVAL for the whole file.
+    for (side, first) in [("containerID", (|m| m.inside) as fn(&IdMapping) -> u32), ("hostID", |m| m.outside)] {
+        let mut ranges: Vec<(u32, u32, usize)> =
+            mappings.iter().enumerate().map(|(i, m)| (first(m), first(m) + m.size, i)).collect();
+        ranges.sort_unstable();
+        if let Some(pair) = ranges.windows(2).find(|pair| pair[0].1 > pair[1].0) {
+            let (one, other) = (pair[0].2.min(pair[1].2), pair[0].2.max(pair[1].2));
+            return Err(crate::Error::refused(
+                format_args!("{at}/{other}/{side}"),
+                format_args!("these ids overlap those of mapping {one}"),
+            ));
+        }
+    }
+    Ok(mappings)
+}
+
+fn time_offsets(at: Node<'_>, time: &Namespace) -> Result<Vec<TimeOffset>> {
+    let offsets = at.map(|clock, at| {
+        let boottime = match clock {
+            "boottime" => true,
+            "monotonic" => false,
+            _ => return Err(at.refuse(format_args!("unknown clock {clock:?}"))),
+        };
+        let o = at.object()?;
+        Ok(TimeOffset {
+            boottime,
+            secs: o.field("secs").int()?.unwrap_or_default(),
+            nanosecs: o.field("nanosecs").int_in(0, 999_999_999)?.unwrap_or_default(),
+        })
+    })?;
+    match time {
+        _ if offsets.is_empty() => Ok(offsets),
+        Namespace::New => Ok(offsets),
+        Namespace::Host => {
+            Err(at.refuse("time namespace offsets specified, but time namespace isn't enabled in the config"))
+        }
+        // time_namespaces(7): only before the first process is in it.
+        Namespace::Path(_) => Err(at.refuse("the offsets of an existing time namespace can't be changed")),
+    }
+}
+
+const DEVICE_TYPES: [(&str, DeviceKind); 4] =
+    [("b", DeviceKind::Block), ("c", DeviceKind::Char), ("p", DeviceKind::Fifo), ("u", DeviceKind::Char)];
+
+fn device(at: Node<'_>) -> Result<Device> {
+    // What mknod(2) can take: 12 bits of major, 20 bits of minor. The kernel drops the rest without a word.
+    const MAJOR_MAX: u32 = (1 << 12) - 1;
+    const MINOR_MAX: u32 = (1 << 20) - 1;
+
+    let o = at.object()?;
+    let (path, kind, major, minor) = (o.field("path"), o.field("type"), o.field("major"), o.field("minor"));
+    let name = path.required(path.absolute())?;
+    let kind = kind.required(kind.one_of("device type", &DEVICE_TYPES))?;
+    let (major, minor) = match kind {
+        DeviceKind::Fifo => (0, 0),
+        _ => (major.required(major.int_in(0, MAJOR_MAX))?, minor.required(minor.int_in(0, MINOR_MAX))?),
+    };
+    Ok(Device {
+        path: path.to_cstring(name)?,
+        kind,
+        major,
+        minor,
+        // Engines copy the host's st_mode, type bits included.
+        mode: o.field("fileMode").int()?.unwrap_or(0o666u32) & 0o7777,
+        uid: o.field("uid").id()?.unwrap_or_default(),
+        gid: o.field("gid").id()?.unwrap_or_default(),
+    })
+}
+
+/// As runc, the recursive names mean the same: nothing is mounted yet below the root.
+const PROPAGATIONS: [(&str, PropagationKind); 8] = [
+    ("private", PropagationKind::Private),
+    ("rprivate", PropagationKind::Private),
+    ("rshared", PropagationKind::Shared),
+    ("rslave", PropagationKind::Slave),
+    ("runbindable", PropagationKind::Unbindable),
+    ("shared", PropagationKind::Shared),
+    ("slave", PropagationKind::Slave),
+    ("unbindable", PropagationKind::Unbindable),
+];
+
+fn paths(at: Node<'_>, namespaces: &Namespaces) -> Result<Vec<CString>> {
+    let paths = at.list(|at| at.to_cstring(at.required(at.absolute())?))?;
+    if !paths.is_empty() && namespaces.mount == Namespace::Host {
+        return Err(at.refuse("unable to restrict sys entries without a private MNT namespace"));
+    }
+    Ok(paths)
+}
+
+/// personality(2): PER_LINUX, PER_LINUX32.
+const DOMAINS: [(&str, u32); 2] = [("LINUX", 0x0000), ("LINUX32", 0x0008)];
+
+fn personality(at: Node<'_>) -> Result<Option<u32>> {
+    if at.is_null() {
+        return Ok(None);
+    }
+    let o = at.object()?;
+    o.field("flags").must_be_unset()?;
+    let domain = o.field("domain");
+    domain.required(domain.one_of("personality domain", &DOMAINS)).map(Some)
+}
+
+/// The sysctls of the IPC namespace, below `kernel.` (ipc/ipc_sysctl.c); `fs.mqueue.` is the other part.
+const IPC_SYSCTLS: [&str; 8] = [
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+    "kernel.sem",
+    "kernel.shm_rmid_forced",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
+];
+
+/// Only what a namespace holds may be written: all else would change the host. Checks and texts are runc's.
+fn sysctl(at: Node<'_>, namespaces: &Namespaces) -> Result<Vec<(String, String)>> {
+    at.map(|key, at| {
+        let value = at.required(at.str())?;
+        let path = super::sysctl_path(key);
+        // Otherwise a `net/../kernel/core_pattern` would pass for one of the network.
+        if path.contains('\0') || path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(at.refuse(format_args!("sysctl {key:?} is not a name")));
+        }
+        let name = dots(&path);
+        if IPC_SYSCTLS.contains(&&*name) || name.starts_with("fs.mqueue.") {
+            if namespaces.ipc == Namespace::Host {
+                return Err(at.refuse(format_args!("sysctl {name:?} is not allowed in the hosts ipc namespace")));
+            }
+        } else if name.starts_with("net.") {
+            // That a joined namespace is not the host's is checked where its file is opened.
+            if namespaces.network == Namespace::Host {
+                return Err(at.refuse(format_args!("sysctl {name:?} not allowed in host network namespace")));
+            }
+        } else if namespaces.uts != Namespace::Host && name == "kernel.hostname" {
+            return Err(at.refuse(format_args!(
+                "sysctl {name:?} is not allowed as it conflicts with the OCI \"hostname\" field"
+            )));
+        } else if namespaces.uts == Namespace::Host || name != "kernel.domainname" {
+            return Err(at.refuse(format_args!("sysctl {name:?} is not in a separate kernel namespace")));
+        }
+        Ok((key.to_owned(), value.to_owned()))
+    })
+}
+
+/// A sysctl's path below /proc/sys in the dotted form of sysctl(8).
+fn dots(path: &str) -> String {
+    swap_separators(path)
+}
+
+/// Dots for slashes and slashes for dots: `conf/eth0.100/mtu` is `conf.eth0/100.mtu`.
+pub(super) fn swap_separators(name: &str) -> String {
+    name.chars()
+        .map(|c| match c {
+            '.' => '/',
+            '/' => '.',
+            c => c,
+        })
+        .collect()
+}
