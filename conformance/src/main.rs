@@ -1,2 +1,273 @@
-//! See the README.
-fn main() {}
+//! Black-box suites for any OCI runtime.
+//!
+//! `conformance --runtime PATH [--against PATH,PATH] [SUITE...]` runs every case of the suites under every runtime, prints
+//! progress, writes the reports that are asked for, and exits with 1 if the runtime under test failed a case that is not
+//! in the table of known faults. The same executable is the probe inside the containers.
+
+#![recursion_limit = "256"]
+
+mod ctx;
+mod frame;
+mod known;
+mod probe;
+mod report;
+mod suites;
+
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use clap::Parser;
+
+use ctx::Stop;
+use frame::{Case, Setting, Status, Verdict};
+use report::{Report, count, word};
+
+/// Run black-box suites against OCI runtimes.
+#[derive(Parser)]
+struct Options {
+    /// The runtime under test: a path, or a name in PATH
+    #[arg(long, required_unless_present = "list")]
+    runtime: Option<PathBuf>,
+    /// Further runtimes to show beside it
+    #[arg(long, value_delimiter = ',')]
+    against: Vec<PathBuf>,
+    /// Only these suites
+    suites: Vec<String>,
+    /// Only cases whose `suite/name` contains one of these texts
+    #[arg(long, value_delimiter = ',')]
+    filter: Vec<String>,
+    /// Print the cases and what they check, run nothing
+    #[arg(long)]
+    list: bool,
+    /// Write the results as TAP
+    #[arg(long)]
+    tap: Option<PathBuf>,
+    /// Write the results as JUnit XML
+    #[arg(long)]
+    junit: Option<PathBuf>,
+    /// Write the matrix as Markdown and HTML into this directory
+    #[arg(long)]
+    report: Option<PathBuf>,
+    /// Run where /sys/fs/cgroup is the v2 hierarchy alone
+    #[arg(long)]
+    v2: bool,
+    /// Cases at a time
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+    /// Time limit of each case in seconds, instead of its own
+    #[arg(long)]
+    timeout: Option<u64>,
+    /// Cases that must not be skipped: a file with a pattern a line, or patterns between commas (`*` at the end)
+    #[arg(long)]
+    must_run: Option<String>,
+    /// Print the evidence of failures
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
+    let name = args.first().and_then(|a| Path::new(a).file_name()).unwrap_or_default();
+    let ended = match args.get(1).map(String::as_str) {
+        _ if name == "probe" => return ExitCode::from(probe::main(&args[1..])),
+        Some("probe") => return ExitCode::from(probe::main(&args[2..])),
+        Some("__exec") => Err(Stop::Fail(exec_with(&args[2..]).to_string())),
+        Some("__case") => frame::outer(&args[2]).map_err(Stop::from),
+        Some("__inner") => frame::inner(&args[2], &suites::all()),
+        _ => conduct(&Options::parse()),
+    };
+    match ended {
+        Ok(status) => ExitCode::from(status),
+        Err(Stop::Fail(e) | Stop::Skip(e)) => {
+            eprintln!("conformance: {e}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Hidden command `__exec OP... -- PROGRAM ARGS`: changes its own circumstances and becomes the program.
+fn exec_with(args: &[String]) -> io::Error {
+    match try_exec(args) {
+        Ok(never) => match never {},
+        Err(e) => e,
+    }
+}
+
+fn try_exec(args: &[String]) -> io::Result<std::convert::Infallible> {
+    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+    let at = args.iter().position(|a| a == "--").unwrap_or(0);
+    let mut variables = Vec::new();
+    for op in &args[..at] {
+        let (key, value) = op.split_once('=').unwrap_or((op, ""));
+        let bad = |e: &dyn std::fmt::Display| io::Error::other(format!("{op}: {e}"));
+        match key {
+            "close" => nix::unistd::close(value.parse::<i32>().map_err(|e| bad(&e))?)?,
+            "open" => {
+                let file = fs::File::open(value).map_err(|e| bad(&e))?;
+                fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty()))?;
+                // Inherited by the program; its number is the lowest that was free.
+                let _ = std::os::fd::IntoRawFd::into_raw_fd(file);
+            }
+            "umask" => {
+                let mode = u32::from_str_radix(value, 8).map_err(|e| bad(&e))?;
+                nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mode));
+            }
+            "subreaper" => nix::sys::prctl::set_child_subreaper(true)?,
+            "oom" => fs::write("/proc/self/oom_score_adj", value)?,
+            "pid-in" => variables.push((value, std::process::id().to_string())),
+            _ => return Err(bad(&"unknown circumstance")),
+        }
+    }
+    match args.get(at + 1) {
+        Some(program) => Err(Command::new(program).args(&args[at + 2..]).envs(variables).exec()),
+        None => Err(io::Error::other("no program")),
+    }
+}
+
+/// Finds `runtime` as a shell would and makes it absolute, without following symbolic links: the name is part of it.
+fn locate(runtime: &Path) -> Result<PathBuf, Stop> {
+    if runtime.components().count() > 1 {
+        let path = std::path::absolute(runtime)?;
+        return if path.is_file() { Ok(path) } else { ctx::fail(format!("no runtime at {}", path.display())) };
+    }
+    std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+        .map(|d| d.join(runtime))
+        .find(|p| p.is_file())
+        .ok_or_else(|| Stop::Fail(format!("no {} in PATH", runtime.display())))
+}
+
+/// A directory that is removed when it goes out of scope.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn patterns(must_run: Option<&str>) -> Result<Vec<String>, Stop> {
+    let Some(text) = must_run else { return Ok(Vec::new()) };
+    let text = if Path::new(text).is_file() { fs::read_to_string(text)? } else { text.replace(',', "\n") };
+    let lines = text.lines().map(|l| l.split('#').next().unwrap_or_default().trim());
+    Ok(lines.filter(|l| !l.is_empty()).map(str::to_owned).collect())
+}
+
+fn conduct(options: &Options) -> Result<u8, Stop> {
+    let all = suites::all();
+    if let Some(unknown) = options.suites.iter().find(|s| !all.iter().any(|c| c.suite == **s)) {
+        return ctx::fail(format!("no suite {unknown}"));
+    }
+    let cases: Vec<&Case> = all
+        .iter()
+        .filter(|c| options.suites.is_empty() || options.suites.iter().any(|s| s == c.suite))
+        .filter(|c| options.filter.is_empty() || options.filter.iter().any(|f| c.path().contains(f.as_str())))
+        .collect();
+    if options.list {
+        for c in &cases {
+            println!("{:<48} {}", c.path(), c.checks);
+        }
+        println!("{} cases", cases.len());
+        return Ok(0);
+    }
+    if cases.is_empty() {
+        return ctx::fail("no case is left");
+    }
+    let runtimes: Vec<PathBuf> =
+        options.runtime.iter().chain(&options.against).map(|r| locate(r)).collect::<Result<_, _>>()?;
+    let versions: Vec<String> = runtimes.iter().map(|r| ctx::version(r)).collect();
+    let labels: Vec<String> = versions
+        .iter()
+        .zip(&runtimes)
+        .map(|(v, r)| {
+            let name = r.file_name().unwrap_or_default().to_string_lossy();
+            format!("{name} {}", v.split(' ').nth(2).unwrap_or("?"))
+        })
+        .collect();
+    let scratch = Scratch(std::env::temp_dir().join(format!("conformance-{}", std::process::id())));
+    fs::create_dir_all(&scratch.0)?;
+    let probe = scratch.0.join("probe");
+    fs::copy(std::env::current_exe()?, &probe)?;
+    let must_run = patterns(options.must_run.as_deref())?;
+    let ci = std::env::var("CI").is_ok_and(|v| v == "true");
+    let setting = Setting {
+        dir: scratch.0.clone(),
+        probe,
+        v2: options.v2,
+        jobs: options.jobs.max(1),
+        timeout: options.timeout.map(Duration::from_secs),
+    };
+
+    let total = cases.len() * runtimes.len();
+    let done = std::sync::atomic::AtomicUsize::new(0);
+    let terminal = io::stdout().is_terminal();
+    let judge = |c: usize, r: usize, mut v: Verdict| {
+        let path = cases[c].path();
+        if v.status == Status::Skip {
+            let asked = must_run.iter().any(|p| known::matches(p, &path));
+            let allowed = !ci || known::MAY_SKIP.iter().any(|(p, _)| known::matches(p, &path));
+            if r == 0 && (asked || !allowed) {
+                v.status = Status::Fail;
+                v.reason = format!("skipped, but must run: {}", v.reason);
+            }
+        }
+        if v.status == Status::Fail
+            && let Some(why) = known::reason(&versions[r], &path)
+        {
+            v.status = Status::Known;
+            v.reason = format!("{why} [{}]", v.reason);
+        }
+        v
+    };
+    let tell = |c: usize, r: usize, v: &Verdict| {
+        let n = done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+        let path = cases[c].path();
+        let mut out = io::stdout().lock();
+        if terminal {
+            let _ = write!(out, "\r\x1b[K");
+        }
+        if v.status != Status::Pass || !terminal {
+            let _ = writeln!(out, "{:<5} {path} ({}) {}", word(v.status), labels[r], v.reason);
+        }
+        if options.verbose && v.status == Status::Fail {
+            for line in v.evidence.lines() {
+                let _ = writeln!(out, "      {line}");
+            }
+        }
+        if terminal {
+            let _ = write!(out, "[{n}/{total}] {path}");
+        }
+        let _ = out.flush();
+    };
+    let verdicts = frame::run_all(&cases, &runtimes, &setting, tell, judge);
+    println!();
+    let report = Report {
+        cases: &cases,
+        runtimes: &labels,
+        verdicts: &verdicts,
+        setting: if options.v2 { "cgroup v2 alone" } else { "the machine's cgroup hierarchies" }.to_owned(),
+    };
+    for (r, label) in labels.iter().enumerate() {
+        let n = |status| count(&verdicts, r, status);
+        println!(
+            "{label}: {} pass, {} fail, {} known, {} skip",
+            n(Status::Pass),
+            n(Status::Fail),
+            n(Status::Known),
+            n(Status::Skip)
+        );
+    }
+    if let Some(file) = &options.tap {
+        fs::write(file, report.tap())?;
+    }
+    if let Some(file) = &options.junit {
+        fs::write(file, report.junit())?;
+    }
+    if let Some(dir) = &options.report {
+        report.write(dir)?;
+    }
+    Ok(u8::from(count(&verdicts, 0, Status::Fail) > 0))
+}

@@ -1,0 +1,291 @@
+//! How cases are registered, run in processes of their own, and judged.
+//!
+//! A case runs as the first process of a new pid namespace, in a mount namespace of its own. So a hang can be killed with
+//! everything that it started, an orphaned container is reparented to the case as it would be to a shim, and a runtime
+//! that mounts, or kills, too widely does so in private.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
+
+use crate::ctx::{Ctx, Job, Outcome, Stop, wait_fd};
+
+/// One thing that a runtime must do.
+pub(crate) struct Case {
+    pub suite: &'static str,
+    /// Unique within its suite; the words before the first `/` group the matrix.
+    pub name: String,
+    /// What it checks: a section of the specification or a line of the contract.
+    pub checks: &'static str,
+    pub timeout: Duration,
+    pub run: Box<dyn Fn(&Ctx) -> Outcome + Send + Sync>,
+}
+
+impl Case {
+    /// A case with the usual time limit.
+    pub(crate) fn new(
+        suite: &'static str,
+        name: impl Into<String>,
+        checks: &'static str,
+        run: impl Fn(&Ctx) -> Outcome + Send + Sync + 'static,
+    ) -> Case {
+        Case { suite, name: name.into(), checks, timeout: Duration::from_secs(30), run: Box::new(run) }
+    }
+
+    /// `suite/name`.
+    pub(crate) fn path(&self) -> String {
+        format!("{}/{}", self.suite, self.name)
+    }
+}
+
+/// How a case ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Status {
+    Pass,
+    Fail,
+    Skip,
+    /// Failed, and the table of known faults of this runtime says why.
+    Known,
+}
+
+/// A case's result under one runtime.
+#[derive(Clone)]
+pub(crate) struct Verdict {
+    pub status: Status,
+    /// Why, in one line; empty for a pass.
+    pub reason: String,
+    /// The last commands and their output.
+    pub evidence: String,
+    pub time: Duration,
+}
+
+/// What the case's process hands to the harness.
+#[derive(Serialize, Deserialize)]
+struct Ended {
+    outcome: Result<(), Stop>,
+    trail: String,
+}
+
+/// Directories below the cgroup mounts, at most four levels down, whose name contains `tag`.
+pub(crate) fn cgroups_named(tag: &str) -> Vec<PathBuf> {
+    let info = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mut found = Vec::new();
+    for line in info.lines() {
+        let Some((left, right)) = line.split_once(" - ") else { continue };
+        if !right.starts_with("cgroup") {
+            continue;
+        }
+        let Some(point) = left.split(' ').nth(4) else { continue };
+        find(Path::new(point), tag, 4, &mut found);
+    }
+    found
+}
+
+fn find(dir: &Path, tag: &str, depth: u32, found: &mut Vec<PathBuf>) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for e in entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())) {
+        if e.file_name().to_string_lossy().contains(tag) {
+            found.push(e.path());
+        } else if depth > 1 {
+            find(&e.path(), tag, depth - 1, found);
+        }
+    }
+}
+
+/// Removes cgroups with all below them: thawed, killed, then removed deepest first.
+fn remove_cgroup(dir: &Path) {
+    if let Ok(entries) = fs::read_dir(dir) {
+        for e in entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())) {
+            remove_cgroup(&e.path());
+        }
+    }
+    // A frozen process of v1 does not die.
+    let _ = fs::write(dir.join("freezer.state"), "THAWED");
+    let _ = fs::write(dir.join("cgroup.freeze"), "0");
+    let _ = fs::write(dir.join("cgroup.kill"), "1");
+    for pid in fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default().lines() {
+        let Some(p) = pid.parse().ok().and_then(rustix::process::Pid::from_raw) else { continue };
+        if let Ok(fd) = rustix::process::pidfd_open(p, rustix::process::PidfdFlags::empty()) {
+            let _ = rustix::process::pidfd_send_signal(&fd, rustix::process::Signal::KILL);
+            let _ = wait_fd(&fd, Duration::from_secs(2));
+        }
+    }
+    let _ = fs::remove_dir(dir);
+}
+
+/// Removes every cgroup that holds `tag` in its name.
+pub(crate) fn remove_cgroups(tag: &str) {
+    for dir in cgroups_named(tag) {
+        remove_cgroup(&dir);
+    }
+}
+
+/// Hidden command `__case JOB`: makes the namespaces and starts `__inner` as the first process of the new one.
+pub(crate) fn outer(job: &str) -> io::Result<u8> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    unshare(
+        CloneFlags::CLONE_NEWNS
+            | CloneFlags::CLONE_NEWPID
+            | CloneFlags::CLONE_NEWUTS
+            | CloneFlags::CLONE_NEWIPC
+            | CloneFlags::CLONE_NEWNET,
+    )?;
+    let none: Option<&str> = None;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+    let mut child = Command::new(std::env::current_exe()?).args(["__inner", job]).spawn()?;
+    Ok(u8::try_from(child.wait()?.code().unwrap_or(1)).unwrap_or(1))
+}
+
+/// Hidden command `__inner JOB`: runs the case and writes how it ended.
+pub(crate) fn inner(job: &str, cases: &[Case]) -> Result<u8, Stop> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    let job: Job = serde_json::from_str(job)?;
+    let none: Option<&str> = None;
+    mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), none)?;
+    if job.v2 {
+        let aside = job.dir.join("cgroup2");
+        fs::create_dir_all(&aside)?;
+        let unified = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"]
+            .into_iter()
+            .find(|d| Path::new(d).join("cgroup.controllers").exists())
+            .ok_or_else(|| Stop::Fail("harness: no cgroup v2 mount".into()))?;
+        mount(Some(unified), &aside, none, MsFlags::MS_BIND, none)?;
+        umount_tree("/sys/fs/cgroup")?;
+        mount(Some(&aside), "/sys/fs/cgroup", none, MsFlags::MS_MOVE, none)?;
+    }
+    let case = cases
+        .iter()
+        .find(|c| c.path() == job.case)
+        .ok_or_else(|| Stop::Fail(format!("harness: no case {}", job.case)))?;
+    let before = fs::read_to_string("/proc/self/mountinfo")?;
+    let result = job.dir.join("outcome");
+    let ctx = Ctx::new(job);
+    let outcome = (case.run)(&ctx);
+    let outcome = match (outcome, ctx.finish(&before)) {
+        (Ok(()), Err(e)) => Err(e),
+        (o, _) => o,
+    };
+    fs::write(result, serde_json::to_vec(&Ended { outcome, trail: ctx.trail() })?)?;
+    Ok(0)
+}
+
+/// Unmounts `dir` and all below it, the newest first.
+fn umount_tree(dir: &str) -> Result<(), Stop> {
+    let info = fs::read_to_string("/proc/self/mountinfo")?;
+    let below = format!("{dir}/");
+    let mut points: Vec<&str> = info.lines().filter_map(|l| l.split(' ').nth(4)).collect();
+    points.retain(|p| *p == dir || p.starts_with(&below));
+    for point in points.into_iter().rev() {
+        umount2(point, MntFlags::MNT_DETACH)?;
+    }
+    Ok(())
+}
+
+/// Runs one case under one runtime.
+fn run(job: &Job, limit: Duration) -> Verdict {
+    let start = Instant::now();
+    let ended = supervise(job, limit);
+    remove_cgroups(&job.tag);
+    let time = start.elapsed();
+    let read = |name: &str| fs::read_to_string(job.dir.join(name)).unwrap_or_default();
+    let verdict = |status, reason: String, evidence: String| Verdict { status, reason, evidence, time };
+    match ended {
+        Err(e) => verdict(Status::Fail, format!("harness: {e}"), String::new()),
+        Ok(false) => verdict(
+            Status::Fail,
+            format!("hang: no end within {limit:?}; the last command was: {}", read("last")),
+            read("case.stderr"),
+        ),
+        Ok(true) => match serde_json::from_str::<Ended>(&read("outcome")) {
+            Ok(Ended { outcome: Ok(()), .. }) => verdict(Status::Pass, String::new(), String::new()),
+            Ok(Ended { outcome: Err(Stop::Skip(why)), .. }) => verdict(Status::Skip, why, String::new()),
+            Ok(Ended { outcome: Err(Stop::Fail(why)), trail }) => verdict(Status::Fail, why, trail),
+            Err(_) => verdict(
+                Status::Fail,
+                format!("the case's process died; the last command was: {}", read("last")),
+                read("case.stderr"),
+            ),
+        },
+    }
+}
+
+/// Starts the case's process and waits for its end; false if it had to be killed.
+fn supervise(job: &Job, limit: Duration) -> io::Result<bool> {
+    fs::create_dir_all(&job.dir)?;
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(["__case", &serde_json::to_string(job)?])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(job.dir.join("case.stderr"))?)
+        .spawn()?;
+    let pid = rustix::process::Pid::from_child(&child);
+    let fd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
+    let in_time = wait_fd(&fd, limit).is_ok();
+    if !in_time {
+        // The first process of the namespace dies with its parent, and the namespace with it.
+        child.kill()?;
+    }
+    child.wait()?;
+    Ok(in_time)
+}
+
+/// What every run of a case shares.
+pub(crate) struct Setting {
+    /// Private directory of the whole run.
+    pub dir: PathBuf,
+    pub probe: PathBuf,
+    pub v2: bool,
+    pub jobs: usize,
+    /// Instead of each case's own limit.
+    pub timeout: Option<Duration>,
+}
+
+/// Runs every case under every runtime, `jobs` at a time; `tell` hears each verdict as it comes.
+/// The result is indexed `[case][runtime]`.
+pub(crate) fn run_all(
+    cases: &[&Case],
+    runtimes: &[PathBuf],
+    setting: &Setting,
+    tell: impl Fn(usize, usize, &Verdict) + Sync,
+    judge: impl Fn(usize, usize, Verdict) -> Verdict + Sync,
+) -> Vec<Vec<Verdict>> {
+    let own = std::process::id();
+    let queue: Mutex<VecDeque<(usize, usize)>> =
+        Mutex::new((0..runtimes.len()).flat_map(|r| (0..cases.len()).map(move |c| (c, r))).collect());
+    let results: Mutex<Vec<Vec<Option<Verdict>>>> = Mutex::new(vec![vec![None; runtimes.len()]; cases.len()]);
+    std::thread::scope(|scope| {
+        for _ in 0..setting.jobs {
+            scope.spawn(|| {
+                loop {
+                    let Some((c, r)) = queue.lock().ok().and_then(|mut q| q.pop_front()) else { return };
+                    let job = Job {
+                        case: cases[c].path(),
+                        runtime: runtimes[r].clone(),
+                        dir: setting.dir.join(format!("{c}-{r}")),
+                        probe: setting.probe.clone(),
+                        tag: format!("cf{own}-{c}-{r}-"),
+                        cgroup: format!("/conformance-{own}"),
+                        v2: setting.v2,
+                    };
+                    let verdict = judge(c, r, run(&job, setting.timeout.unwrap_or(cases[c].timeout)));
+                    let _ = fs::remove_dir_all(&job.dir);
+                    tell(c, r, &verdict);
+                    if let Ok(mut all) = results.lock() {
+                        all[c][r] = Some(verdict);
+                    }
+                }
+            });
+        }
+    });
+    remove_cgroups(&format!("conformance-{own}"));
+    results.into_inner().unwrap_or_default().into_iter().map(|row| row.into_iter().flatten().collect()).collect()
+}

@@ -1,0 +1,13 @@
+//! The suites.
+
+mod cli;
+mod spec;
+
+use crate::frame::Case;
+
+/// Every case of every suite, in the order of the report.
+pub(crate) fn all() -> Vec<Case> {
+    let mut cases = cli::cases();
+    cases.extend(spec::cases());
+    cases
+}
