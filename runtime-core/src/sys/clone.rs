@@ -14,17 +14,9 @@ pub struct Clone3<'fd> {
 }
 
 /// Who returns from [`clone3`].
-#[derive(Debug)]
-pub enum Fork {
-    /// The new process.
+enum Fork {
     Child,
-    /// The caller.
-    Parent {
-        /// In the caller's pid namespace.
-        pid: i32,
-        /// Close-on-exec.
-        pidfd: OwnedFd,
-    },
+    Parent { pid: i32, pidfd: OwnedFd },
 }
 
 /// The kernel's `struct clone_args`, version 2 (CLONE_ARGS_SIZE_VER2).
@@ -54,7 +46,7 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 /// The child is a copy of one thread of a program that may have many: until it executes a program or exits it may
 /// only call functions of this module and touch memory that the caller owned before the call. It must not allocate,
 /// free, lock, panic or return to code that does.
-pub unsafe fn clone3(what: Clone3<'_>) -> Result<Fork> {
+unsafe fn clone3(what: Clone3<'_>) -> Result<Fork> {
     let mut pidfd: i32 = -1;
     let mut args = CloneArgs {
         flags: what.flags | CLONE_PIDFD,
@@ -72,6 +64,21 @@ pub unsafe fn clone3(what: Clone3<'_>) -> Result<Fork> {
         0 => Ok(Fork::Child),
         // SAFETY: the kernel stored a fresh descriptor, as CLONE_PIDFD says.
         pid => Ok(Fork::Parent { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } }),
+    }
+}
+
+/// [`clone3`], with `child` as the new process's whole life. Returns, in the caller alone, the pid in the caller's pid
+/// namespace and a close-on-exec handle. For the room `child` alone.
+pub(crate) fn clone3_and_run(
+    what: Clone3<'_>,
+    child: impl FnOnce() -> std::convert::Infallible,
+) -> Result<(i32, OwnedFd)> {
+    // SAFETY: the new process runs `child` and nothing else. All callers are in the room `child` and its `apply` files,
+    // whose code neither allocates, locks nor unwinds (held by the layering test and by the test with the aborting
+    // allocator), and which sees only what its caller borrowed before this call.
+    match unsafe { clone3(what) }? {
+        Fork::Child => match child() {},
+        Fork::Parent { pid, pidfd } => Ok((pid, pidfd)),
     }
 }
 

@@ -231,3 +231,30 @@ pub fn poll<const N: usize>(fds: [(BorrowedFd<'_>, i16); N], timeout_ms: Option<
     retry(|| unsafe { call(libc::SYS_ppoll, [list.as_mut_ptr() as usize, N, address, 0, 0, 0]) })?;
     Ok(list.iter().enumerate().fold(0, |bits, (i, fd)| if fd.revents != 0 { bits | 1 << i } else { bits }))
 }
+
+/// Standard input, output or error, by its number. It may be closed: calls on it then give EBADF.
+#[must_use]
+pub const fn standard_stream(number: i32) -> BorrowedFd<'static> {
+    assert!(number >= 0 && number <= 2);
+    // SAFETY: the three standard streams belong to the whole process, and nobody here closes them.
+    unsafe { BorrowedFd::borrow_raw(number) }
+}
+
+/// memfd_create(2): an anonymous file, close-on-exec.
+pub fn memfd(name: &CStr) -> Result<OwnedFd> {
+    // SAFETY: `name` ends with a NUL; 1 is MFD_CLOEXEC; the result is a new descriptor.
+    unsafe { call_fd(libc::SYS_memfd_create, [name.as_ptr() as usize, 1, 0, 0, 0, 0]) }
+}
+
+/// lseek(2) to the start.
+pub fn rewind(fd: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: no pointers.
+    unsafe { call(libc::SYS_lseek, [raw(fd), 0, libc::SEEK_SET as usize, 0, 0, 0]) }.map(drop)
+}
+
+/// close(2) of the child's side of the channel to its parent, whose owner does not exist in the child.
+pub(crate) fn close_channel(number: i32) -> Result<()> {
+    // SAFETY: the caller is a cloned child that never returns to the code that owns this descriptor's number, and that
+    // does not use the channel after this call.
+    unsafe { close_range(number as u32, number as u32) }
+}

@@ -17,7 +17,8 @@ mod net;
 mod process;
 mod tty;
 
-pub use clone::{Clone3, Fork, clone3, pidfd_getfd, pidfd_open, pidfd_send_signal, wait_exit};
+pub(crate) use clone::clone3_and_run;
+pub use clone::{Clone3, pidfd_getfd, pidfd_open, pidfd_send_signal, wait_exit};
 pub use cred::*;
 pub use dir::{Entry, read_entries};
 pub use errno::{Errno, Result};

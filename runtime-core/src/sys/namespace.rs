@@ -11,6 +11,13 @@ pub fn setns(fd: BorrowedFd<'_>, kinds: u64) -> Result<()> {
     unsafe { call(libc::SYS_setns, [raw(fd), kinds as usize, 0, 0, 0, 0]) }.map(drop)
 }
 
+/// NS_GET_NSTYPE of ioctl_ns(2), kernel 4.11: the `CLONE_NEW*` of a namespace's file. ENOTTY: it is none.
+pub fn namespace_kind(file: BorrowedFd<'_>) -> Result<u64> {
+    const NS_GET_NSTYPE: usize = 0xb703;
+    // SAFETY: the request takes no argument.
+    unsafe { call(libc::SYS_ioctl, [raw(file), NS_GET_NSTYPE, 0, 0, 0, 0]) }.map(|flag| flag as u64)
+}
+
 /// unshare(2).
 pub fn unshare(kinds: u64) -> Result<()> {
     // SAFETY: no pointers.

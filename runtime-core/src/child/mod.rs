@@ -1,0 +1,407 @@
+//! After the clone: this process is a copy of one thread of a program that may have many.
+//!
+//! It takes the steps that were decided for it, one after the other. It does not choose, parse, format or allocate: the
+//! heap may be locked for ever by a thread that does not exist here. What it knows was made before the clone; what it
+//! says is one fixed record. A layering test keeps the allocating parts of `std` out of this room and of every
+//! `apply.rs`; a privileged test runs it under an allocator that aborts.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use crate::plan::{FdIndex, Signal, Step};
+use crate::sys::{self, Clone3, Errno};
+use crate::{chroot, console, hook, namespace, process};
+
+/// What a child inherits.
+pub(crate) struct Context<'a> {
+    /// What the parent opened, by [`FdIndex`].
+    pub(crate) fds: &'a [OwnedFd],
+    /// Where the container's root filesystem is among them.
+    pub(crate) root: Option<FdIndex>,
+    /// The child's side of the channel to the parent.
+    pub(crate) channel: BorrowedFd<'a>,
+}
+
+/// The little that is known only after the clone.
+pub(crate) struct Memory {
+    /// This process in the runtime's pid namespace.
+    pid: i32,
+    /// `HOME=...` and a NUL.
+    home: [u8; 1024],
+    has_home: bool,
+}
+
+/// Why a step failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) errno: Errno,
+    /// What of the step: its meaning is the step's.
+    pub(crate) detail: u32,
+}
+
+impl Failure {
+    pub(crate) fn new(errno: Errno, detail: u32) -> Self {
+        Failure { errno, detail }
+    }
+
+    /// The failure happened at this place of a list.
+    pub(crate) fn at(self, index: usize) -> Self {
+        Failure { detail: self.detail | (index as u32) << 8, ..self }
+    }
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Self {
+        Failure { errno, detail: 0 }
+    }
+}
+
+/// What a child tells: a record of fixed size, in one write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Message {
+    /// It is this far, and waits.
+    Reached(Signal),
+    /// A step of its list failed.
+    Failed { step: u32, failure: Failure },
+    /// The hop made init: its pid.
+    Cloned(i32),
+    /// The filter's listener is the descriptor of this number.
+    Listener(i32),
+}
+
+/// Bytes of a [`Message`].
+pub(crate) const MESSAGE_SIZE: usize = 16;
+
+impl Message {
+    pub(crate) fn encode(self) -> [u8; MESSAGE_SIZE] {
+        let words: [u32; 4] = match self {
+            Message::Reached(signal) => [1, signal as u32, 0, 0],
+            Message::Failed { step, failure } => [2, step, failure.detail, failure.errno.0 as u32],
+            Message::Cloned(pid) => [3, pid as u32, 0, 0],
+            Message::Listener(fd) => [4, fd as u32, 0, 0],
+        };
+        let mut bytes = [0; MESSAGE_SIZE];
+        for (place, word) in bytes.chunks_exact_mut(4).zip(words) {
+            place.copy_from_slice(&word.to_ne_bytes());
+        }
+        bytes
+    }
+
+    /// `None`: not a message of ours.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; MESSAGE_SIZE] = bytes.try_into().ok()?;
+        let word = |i: usize| u32::from_ne_bytes([bytes[i * 4], bytes[i * 4 + 1], bytes[i * 4 + 2], bytes[i * 4 + 3]]);
+        Some(match (word(0), word(1)) {
+            (1, signal) => {
+                Message::Reached([Signal::Born, Signal::RootReady, Signal::Ready].into_iter().find(|s| *s as u32 == signal)?)
+            }
+            (2, step) => Message::Failed { step, failure: Failure::new(Errno(word(3) as i32), word(2)) },
+            (3, pid) => Message::Cloned(pid as i32),
+            (4, fd) => Message::Listener(fd as i32),
+            _ => return None,
+        })
+    }
+}
+
+impl Context<'_> {
+    pub(crate) fn fd(&self, index: FdIndex) -> BorrowedFd<'_> {
+        // An index is made together with the descriptor's place; a wrong one gives EBADF in whatever uses it.
+        self.fds.get(index.0).map_or(self.channel, OwnedFd::as_fd)
+    }
+
+    /// The container's root directory: the prepared tree, or what the process's own root is.
+    pub(crate) fn root(&self) -> Result<Root<'_>, Failure> {
+        Ok(match self.root {
+            Some(index) => Root::Prepared(self.fd(index)),
+            None => Root::Own(sys::openat(sys::CWD, c"/", libc::O_PATH | libc::O_DIRECTORY, 0)?),
+        })
+    }
+
+    /// The master of the terminal goes to the parent.
+    pub(crate) fn send_master(&self, master: BorrowedFd<'_>) -> Result<(), Failure> {
+        Ok(sys::send_with_fd(self.channel, &[0], master)?)
+    }
+}
+
+/// A root directory, from before the clone or opened here.
+pub(crate) enum Root<'a> {
+    Prepared(BorrowedFd<'a>),
+    Own(OwnedFd),
+}
+
+impl Root<'_> {
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Root::Prepared(fd) => *fd,
+            Root::Own(fd) => fd.as_fd(),
+        }
+    }
+}
+
+impl Memory {
+    pub(crate) fn new() -> Self {
+        Memory { pid: 0, home: [0; 1024], has_home: false }
+    }
+
+    /// The `HOME` that was found, as a variable.
+    pub(crate) fn home(&self) -> Option<&CStr> {
+        if self.has_home { CStr::from_bytes_until_nul(&self.home).ok() } else { None }
+    }
+
+    /// A directory that does not fit is `/`.
+    pub(crate) fn set_home(&mut self, directory: &[u8]) {
+        const NAME: &[u8] = b"HOME=";
+        let directory = if directory.len() + NAME.len() < self.home.len() { directory } else { b"/" };
+        self.home.fill(0);
+        for (place, byte) in self.home.iter_mut().zip(NAME.iter().chain(directory)) {
+            *place = *byte;
+        }
+        self.has_home = true;
+    }
+
+    /// The pid in decimal digits.
+    pub(crate) fn pid_digits<'b>(&self, buffer: &'b mut [u8; 10]) -> &'b [u8] {
+        let mut rest = self.pid.unsigned_abs();
+        let mut start = buffer.len();
+        for (at, place) in buffer.iter_mut().enumerate().rev() {
+            *place = b'0' + (rest % 10) as u8;
+            start = at;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        buffer.get(start..).unwrap_or_default()
+    }
+}
+
+/// Clones: init at once, or a hop that makes it. Returns, in the caller alone, the pid and the handle of the clone.
+pub(crate) fn spawn(
+    init: &[Step],
+    hop: Option<&[Step]>,
+    how: Clone3<'_>,
+    context: &Context<'_>,
+) -> sys::Result<(i32, OwnedFd)> {
+    let Some(steps) = hop else {
+        return sys::clone3_and_run(how, || run(init, context));
+    };
+    sys::clone3_and_run(Clone3::default(), || {
+        prepare(steps, context);
+        // The runtime's child and not the hop's.
+        let how = Clone3 { flags: how.flags | libc::CLONE_PARENT as u64, ..how };
+        match sys::clone3_and_run(how, || run(init, context)) {
+            Ok((pid, _)) => {
+                let _ = sys::write(context.channel, &Message::Cloned(pid).encode());
+                sys::exit(0)
+            }
+            Err(errno) => fail(context.channel, steps.len(), errno.into()),
+        }
+    })
+}
+
+/// Takes the steps of the hop.
+fn prepare(steps: &[Step], context: &Context<'_>) {
+    let mut memory = Memory::new();
+    for (index, step) in steps.iter().enumerate() {
+        if let Err(failure) = take(step, context, &mut memory) {
+            fail(context.channel, index, failure);
+        }
+    }
+}
+
+/// Takes the steps of init, of which the last executes the program. Ends the process when one fails.
+fn run(steps: &[Step], context: &Context<'_>) -> ! {
+    let mut memory = Memory::new();
+    let mut report_to = context.channel;
+    for (index, step) in steps.iter().enumerate() {
+        let result = match step {
+            Step::Detach { verdict } => {
+                report_to = context.fd(*verdict);
+                detach(context)
+            }
+            step => take(step, context, &mut memory),
+        };
+        if let Err(failure) = result {
+            fail(report_to, index, failure);
+        }
+    }
+    // A list without Execute is a process that has nothing to do.
+    sys::exit(0)
+}
+
+/// Reports and ends. In one write: a reader gets all of it or nothing.
+fn fail(report_to: BorrowedFd<'_>, index: usize, failure: Failure) -> ! {
+    let _ = sys::write(report_to, &Message::Failed { step: index as u32, failure }.encode());
+    sys::exit(1)
+}
+
+fn take(step: &Step, context: &Context<'_>, memory: &mut Memory) -> Result<(), Failure> {
+    match step {
+        Step::DieWithParent => Ok(sys::set_parent_death_signal(libc::SIGKILL)?),
+        Step::Outlive => {
+            sys::set_parent_death_signal(0)?;
+            sys::write(context.channel, &Message::Reached(Signal::Ready).encode())?;
+            Ok(())
+        }
+        Step::Rendezvous(signal) => rendezvous(context, *signal, memory),
+        Step::Detach { .. } => detach(context),
+        Step::AwaitStart { fifo } => await_start(context.fd(*fifo)),
+
+        Step::Join { namespace, kind } => namespace::apply::join(context, *namespace, *kind),
+        Step::JoinProcess { process, kinds } => namespace::apply::join_process(context, *process, kinds),
+        Step::BecomeNamespaceRoot => namespace::apply::become_namespace_root(),
+        Step::Unshare(kinds) => namespace::apply::unshare(kinds),
+        Step::TimeOffsets { proc, lines } => namespace::apply::time_offsets(context, *proc, lines),
+        Step::LoopbackUp => Ok(sys::loopback_up()?),
+        Step::Hostname(name) => Ok(sys::sethostname(name)?),
+        Step::Domainname(name) => Ok(sys::setdomainname(name)?),
+        Step::Sysctl { proc, path, value } => write_proc(context.fd(*proc), path, value.to_bytes()),
+
+        Step::MountPropagation(kind) => chroot::apply::mount_propagation(*kind),
+        Step::PrivateParent { path } => chroot::apply::private_parent(path),
+        Step::AttachRoot { tree, path, propagation } => chroot::apply::attach_root(context, *tree, path, *propagation),
+        Step::Mount(mount) => chroot::apply::mount(context, mount),
+        Step::Attempt { step, on, otherwise } => match take(step, context, memory) {
+            Err(failure) if on.contains(&failure.errno.0) => take(otherwise, context, memory),
+            result => result,
+        },
+        Step::Device(node) => chroot::apply::device(context, node),
+        Step::Symlink { path, target, replace } => chroot::apply::symlink(context, path, target, *replace),
+        Step::Directory { path } => chroot::apply::directory(context, path),
+        Step::Remount { path, attr_set } => chroot::apply::remount(context, path, *attr_set),
+        Step::PivotRoot => chroot::apply::pivot(context),
+        Step::MoveRoot => chroot::apply::move_root(context),
+        Step::Chroot => chroot::apply::change_root(context),
+        Step::ReadonlyRoot => chroot::apply::readonly_root(),
+        Step::RootPropagation(kind) => chroot::apply::root_propagation(*kind),
+        Step::ReadonlyPath(path) => chroot::apply::readonly_path(context, path),
+        Step::MaskPaths(paths) => chroot::apply::mask_paths(context, paths),
+
+        Step::ResetSignals => Ok(sys::reset_signals()?),
+        Step::NewSession => Ok(sys::setsid()?),
+        Step::SessionKeyring(name) => process::apply::session_keyring(name),
+        Step::Undumpable => Ok(sys::set_dumpable(false)?),
+        Step::Console(console) => console::apply::console(context, console),
+        Step::OwnStdio { uid } => process::apply::own_stdio(*uid),
+        Step::Rlimit(limit) => Ok(sys::set_rlimit(0, limit.resource, limit.soft, limit.hard)?),
+        Step::Scheduler(scheduler) => Ok(sys::sched_setattr(scheduler)?),
+        Step::IoPriority(priority) => Ok(sys::ioprio_set(*priority)?),
+        Step::CpuAffinity(cpus) => Ok(sys::sched_setaffinity(cpus)?),
+        Step::Personality(persona) => Ok(sys::personality(*persona)?),
+        Step::Label { proc, file, value } => write_proc(context.fd(*proc), file, value.to_bytes()),
+        Step::Umask(mask) => {
+            sys::umask(*mask);
+            Ok(())
+        }
+        Step::BoundingSet { keep, last } => process::apply::bounding_set(*keep, *last),
+        Step::Account(account) => process::apply::account(account),
+        Step::Privileges(privileges) => process::apply::privileges(privileges),
+        Step::NoNewPrivileges => Ok(sys::set_no_new_privs()?),
+        Step::Home { uid } => process::apply::home(*uid, memory),
+        Step::FindProgram(program) => process::apply::find_program(program),
+        Step::CloseFrom(first) => Ok(sys::close_on_exec_from(*first)?),
+        Step::KeepFds(count) => keep_fds(*count),
+        Step::Hook(hook) => hook::apply::run(hook, memory),
+        Step::Seccomp(program) => {
+            sys::seccomp_set_mode_filter(program.flags, &program.filter)?;
+            Ok(())
+        }
+        Step::SeccompListener(program) => listen(context, program, memory),
+        Step::Execute(program) => Err(process::apply::execute(program, memory)),
+    }
+}
+
+fn rendezvous(context: &Context<'_>, signal: Signal, memory: &mut Memory) -> Result<(), Failure> {
+    // The parent knows of a birth by its clone.
+    if signal != Signal::Born {
+        sys::write(context.channel, &Message::Reached(signal).encode())?;
+    }
+    wait_for_parent(context, memory)
+}
+
+/// The parent's word is this process's pid, as the parent sees it.
+fn wait_for_parent(context: &Context<'_>, memory: &mut Memory) -> Result<(), Failure> {
+    let mut word = [0u8; 4];
+    match sys::read(context.channel, &mut word)? {
+        4 => {
+            memory.pid = i32::from_ne_bytes(word);
+            Ok(())
+        }
+        // The parent has ended or has given up: there is nobody to tell.
+        _ => sys::exit(1),
+    }
+}
+
+/// The parent's write to the channel ended with `go on`; closing this side is the answer that the parent waits for.
+fn detach(context: &Context<'_>) -> Result<(), Failure> {
+    sys::set_parent_death_signal(0)?;
+    Ok(sys::close_channel(context.channel.as_raw_fd())?)
+}
+
+fn await_start(fifo: BorrowedFd<'_>) -> Result<(), Failure> {
+    let mut word = [0u8; 1];
+    sys::read(fifo, &mut word)?;
+    Ok(())
+}
+
+fn keep_fds(count: u32) -> Result<(), Failure> {
+    for fd in 3..3 + count as i32 {
+        sys::keep_over_exec(fd)?;
+    }
+    Ok(())
+}
+
+/// The number goes to the parent, which takes a copy of the descriptor (pidfd_getfd(2)) and hands it to the agent: this
+/// process can only call what its own filter does not hand to that agent. Hence write(2) and read(2) alone.
+fn listen(context: &Context<'_>, program: &crate::seccomp::Program, memory: &mut Memory) -> Result<(), Failure> {
+    let listener = sys::seccomp_set_mode_filter(program.flags, &program.filter)?;
+    sys::write(context.channel, &Message::Listener(listener).encode())?;
+    wait_for_parent(context, memory)
+}
+
+/// Writes a file of the host's procfs. `proc` was checked when it was opened; nothing mounted over it and no link but
+/// procfs's own `self` and `thread-self` is followed (CVE-2019-16884, CVE-2019-19921, CVE-2025-52881).
+pub(crate) fn write_proc(proc: BorrowedFd<'_>, path: &CStr, value: &[u8]) -> Result<(), Failure> {
+    let resolve = sys::RESOLVE_BENEATH | sys::RESOLVE_NO_XDEV | sys::RESOLVE_NO_MAGICLINKS;
+    let file = sys::openat2(proc, path, libc::O_WRONLY, 0, resolve)?;
+    sys::write(file.as_fd(), value)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_survive_their_encoding() {
+        for message in [
+            Message::Reached(Signal::Born),
+            Message::Reached(Signal::Ready),
+            Message::Failed { step: 7, failure: Failure::new(Errno(libc::EPERM), 9).at(3) },
+            Message::Cloned(4_000_000),
+            Message::Listener(5),
+        ] {
+            assert_eq!(Message::decode(&message.encode()), Some(message));
+        }
+        assert_eq!(Message::decode(&[0; MESSAGE_SIZE]), None);
+        assert_eq!(Message::decode(&[1; 3]), None);
+    }
+
+    #[test]
+    fn the_pid_is_written_in_digits() {
+        for pid in [0, 7, 10, 4_194_304, i32::MAX] {
+            let memory = Memory { pid, ..Memory::new() };
+            assert_eq!(memory.pid_digits(&mut [0; 10]), pid.to_string().as_bytes());
+        }
+    }
+
+    #[test]
+    fn home_is_a_variable() {
+        let mut memory = Memory::new();
+        assert_eq!(memory.home(), None);
+        memory.set_home(b"/root");
+        assert_eq!(memory.home(), Some(c"HOME=/root"));
+        memory.set_home(&[b'/'; 2000]);
+        assert_eq!(memory.home(), Some(c"HOME=/"));
+    }
+}

@@ -1,0 +1,484 @@
+//! The root of a container: mounts, devices, links, masked and read-only paths, and the change of root itself.
+//!
+//! This file decides (pure); `apply` does, in the child; `in_root` resolves every path of the container.
+
+pub(crate) mod apply;
+mod copy_up;
+pub(crate) mod in_root;
+
+use std::ffi::{CStr, CString};
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::cgroup;
+use crate::host::Host;
+use crate::plan::{FdIndex, Open, Opens, Step};
+use crate::process::clean;
+use crate::spec::{self, DeviceKind, Mount, MountKind, Namespace, Propagation, PropagationKind, Spec};
+use crate::sys::attr;
+
+/// One mount, decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountStep {
+    /// In the container.
+    pub target: CString,
+    /// What is mounted.
+    pub source: MountSource,
+    /// `MOUNT_ATTR_*` to set.
+    pub attr_set: u64,
+    /// `MOUNT_ATTR_*` to clear.
+    pub attr_clear: u64,
+    /// `MOUNT_ATTR_*` to set on all mounts of the tree.
+    pub rec_attr_set: u64,
+    /// `MOUNT_ATTR_*` to clear on all mounts of the tree.
+    pub rec_attr_clear: u64,
+    /// Propagation changes, in order.
+    pub propagation: Vec<Propagation>,
+    /// What the target must be.
+    pub guard: Target,
+}
+
+/// What is mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MountSource {
+    /// A copy of the mount at a path of the runtime's mount namespace.
+    Path {
+        /// The path.
+        path: CString,
+        /// With all below.
+        recursive: bool,
+    },
+    /// Such a copy, opened by the parent: the ids of a user namespace may not reach the path.
+    Opened {
+        /// The detached copy.
+        tree: FdIndex,
+        /// The path, for the text.
+        path: CString,
+    },
+    /// A new mount of a file system.
+    New(NewFilesystem),
+}
+
+/// A new mount of a file system, by fsopen(2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewFilesystem {
+    /// Its type.
+    pub fstype: CString,
+    /// Its source.
+    pub source: CString,
+    /// Its parameters: with a value, or as a flag.
+    pub parameters: Vec<(CString, Option<CString>)>,
+    /// A tmpfs without a mode gets the mode of the directory that it hides, as runc does.
+    pub mode_from_target: bool,
+    /// It starts with a copy of what it hides.
+    pub copy_up: bool,
+    /// The parameters as one string, when one is too long for fsconfig(2).
+    pub legacy_data: Option<CString>,
+}
+
+/// What a mount's target must be, before anything is mounted on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// Anything, also on procfs: `/proc/cpuinfo` and the like.
+    Any,
+    /// Not on procfs.
+    NotInProc,
+    /// A directory without a link on the way: procfs and sysfs go there.
+    Ordinary,
+    /// `/proc`, so the source must be the root of a procfs.
+    ProcRoot,
+}
+
+/// A device node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceNode {
+    /// In the container.
+    pub path: CString,
+    /// Type and permission bits.
+    pub mode: u32,
+    /// As makedev(3).
+    pub device: u64,
+    /// Inside the container.
+    pub uid: u32,
+    /// Inside the container.
+    pub gid: u32,
+}
+
+/// The files of /proc that may be bound over, because they only inform: LXCFS and others bind them.
+const PROC_FILES: [&CStr; 10] = [
+    c"/proc/cpuinfo",
+    c"/proc/diskstats",
+    c"/proc/meminfo",
+    c"/proc/stat",
+    c"/proc/swaps",
+    c"/proc/uptime",
+    c"/proc/loadavg",
+    c"/proc/slabinfo",
+    c"/proc/sys/kernel/ns_last_pid",
+    c"/proc/sys/crypto/fips_enabled",
+];
+
+/// The devices that every container has (`config-linux.md`, *Default Devices*): name, major, minor.
+const DEFAULT_DEVICES: [(&CStr, u32, u32); 6] = [
+    (c"/dev/null", 1, 3),
+    (c"/dev/zero", 1, 5),
+    (c"/dev/full", 1, 7),
+    (c"/dev/random", 1, 8),
+    (c"/dev/urandom", 1, 9),
+    (c"/dev/tty", 5, 0),
+];
+
+/// The links that every container has (`runtime-linux.md`, *Dev symbolic links*).
+const DEFAULT_LINKS: [(&CStr, &CStr); 4] = [
+    (c"/dev/fd", c"/proc/self/fd"),
+    (c"/dev/stdin", c"/proc/self/fd/0"),
+    (c"/dev/stdout", c"/proc/self/fd/1"),
+    (c"/dev/stderr", c"/proc/self/fd/2"),
+];
+
+/// The mounts, in the order of the configuration.
+pub(crate) fn mounts(spec: &Spec, cgroup: &cgroup::Cgroup, open: &mut Opens) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for mount in &spec.mounts {
+        match &mount.kind {
+            MountKind::Cgroup => cgroup_mounts(spec, cgroup, mount, &mut steps),
+            MountKind::Bind { source, recursive } => {
+                let source = bind_source(spec, open, source, *recursive);
+                steps.push(Step::Mount(MountStep { source, ..mount_step(mount) }));
+            }
+            MountKind::Filesystem { .. } => steps.push(filesystem(mount)),
+        }
+    }
+    steps
+}
+
+/// What was kept writable while others were mounted below it, and becomes read-only when all is in place.
+pub(crate) fn seals(spec: &Spec) -> impl Iterator<Item = Step> + '_ {
+    spec.mounts.iter().filter(|m| sealed_later(m) && m.attr_set & attr::RDONLY != 0).map(|mount| Step::Remount {
+        path: clean(&mount.destination),
+        attr_set: attr::RDONLY,
+    })
+}
+
+/// A tmpfs may be the place for other mounts' targets, and /dev for the default devices.
+fn sealed_later(mount: &Mount) -> bool {
+    match &mount.kind {
+        MountKind::Filesystem { fstype, .. } => fstype.as_c_str() == c"tmpfs" || clean(&mount.destination).as_c_str() == c"/dev",
+        _ => false,
+    }
+}
+
+fn mount_step(mount: &Mount) -> MountStep {
+    let target = clean(&mount.destination);
+    MountStep {
+        guard: guard(&target, mount),
+        target,
+        source: MountSource::Path { path: CString::default(), recursive: false },
+        attr_set: mount.attr_set,
+        attr_clear: mount.attr_clear,
+        rec_attr_set: mount.rec_attr_set,
+        rec_attr_clear: mount.rec_attr_clear,
+        propagation: mount.propagation.clone(),
+    }
+}
+
+fn guard(target: &CStr, mount: &Mount) -> Target {
+    match &mount.kind {
+        MountKind::Filesystem { fstype, .. } if fstype.as_c_str() == c"proc" || fstype.as_c_str() == c"sysfs" => {
+            Target::Ordinary
+        }
+        _ if target == c"/proc" => Target::ProcRoot,
+        MountKind::Bind { .. } if PROC_FILES.contains(&target) => Target::Any,
+        // binfmt_misc is a file system of its own for /proc/sys/fs/binfmt_misc.
+        MountKind::Filesystem { fstype, .. } if fstype.as_c_str() == c"binfmt_misc" => Target::Any,
+        _ => Target::NotInProc,
+    }
+}
+
+fn bind_source(spec: &Spec, open: &mut Opens, path: &CStr, recursive: bool) -> MountSource {
+    let path = path.to_owned();
+    // Without a user namespace the child can go by the path, and no descriptor is held meanwhile: a thousand binds
+    // need no thousand descriptors.
+    if spec.linux.namespaces.user == Namespace::Host && !matches!(spec.linux.namespaces.mount, Namespace::Path(_)) {
+        return MountSource::Path { path, recursive };
+    }
+    let tree = open.add(Open::Tree { path: path.clone(), recursive });
+    MountSource::Opened { tree, path }
+}
+
+fn filesystem(mount: &Mount) -> Step {
+    let MountKind::Filesystem { fstype, source, data, sb_flags, copy_up } = &mount.kind else {
+        unreachable!("the caller has matched the kind");
+    };
+    let sealed = sealed_later(mount);
+    let mut parameters: Vec<_> = SB_FLAGS
+        .iter()
+        .filter(|(bit, _)| sb_flags & bit != 0 && !(sealed && *bit == libc::MS_RDONLY))
+        .map(|(_, name)| ((*name).to_owned(), None))
+        .collect();
+    parameters.extend(data.iter().map(|option| parameter(option)));
+    let too_long = parameters.iter().any(|(_, value)| value.as_ref().is_some_and(|v| v.as_bytes().len() > 255));
+    let has_mode = parameters.iter().any(|(key, _)| key.as_c_str() == c"mode");
+    let new = NewFilesystem {
+        fstype: fstype.clone(),
+        source: source.clone(),
+        legacy_data: too_long.then(|| joined(data)),
+        mode_from_target: fstype.as_c_str() == c"tmpfs" && !has_mode,
+        copy_up: *copy_up,
+        parameters,
+    };
+    let mut step = MountStep { source: MountSource::New(new), ..mount_step(mount) };
+    if sealed {
+        step.attr_set &= !attr::RDONLY;
+    }
+    Step::Mount(step)
+}
+
+/// Superblock flags as fsconfig(2) knows them.
+const SB_FLAGS: [(u64, &CStr); 5] = [
+    (libc::MS_RDONLY, c"ro"),
+    (libc::MS_SYNCHRONOUS, c"sync"),
+    (libc::MS_DIRSYNC, c"dirsync"),
+    (libc::MS_MANDLOCK, c"mand"),
+    (1 << 25, c"lazytime"),
+];
+
+/// `key=value` or a flag.
+fn parameter(option: &CStr) -> (CString, Option<CString>) {
+    let bytes = option.to_bytes();
+    let part = |bytes: &[u8]| CString::new(bytes).unwrap_or_default();
+    match bytes.iter().position(|&b| b == b'=') {
+        Some(at) => (part(&bytes[..at]), Some(part(&bytes[at + 1..]))),
+        None => (option.to_owned(), None),
+    }
+}
+
+fn joined(options: &[CString]) -> CString {
+    let bytes = options.iter().map(|o| o.as_bytes()).collect::<Vec<_>>().join(&b',');
+    CString::new(bytes).unwrap_or_default()
+}
+
+/// `MOUNT_ATTR_*` as the `MS_*` of mount(2).
+pub(crate) fn mount_flags(attributes: u64) -> u64 {
+    [
+        (attr::RDONLY, libc::MS_RDONLY),
+        (attr::NOSUID, libc::MS_NOSUID),
+        (attr::NODEV, libc::MS_NODEV),
+        (attr::NOEXEC, libc::MS_NOEXEC),
+        (attr::NOATIME, libc::MS_NOATIME),
+        (attr::STRICTATIME, libc::MS_STRICTATIME),
+        (attr::NODIRATIME, libc::MS_NODIRATIME),
+        (attr::NOSYMFOLLOW, 256),
+    ]
+    .iter()
+    .filter(|(from, _)| attributes & from != 0)
+    .fold(0, |flags, (_, to)| flags | to)
+}
+
+/// A mount of the cgroup hierarchies, as the host has them and as the cgroup namespace lets them be seen.
+fn cgroup_mounts(spec: &Spec, cgroup: &cgroup::Cgroup, mount: &Mount, steps: &mut Vec<Step>) {
+    let step = mount_step(mount);
+    let private = spec.linux.namespaces.cgroup != Namespace::Host;
+    let new = |fstype: &CStr, options: &[CString]| {
+        MountSource::New(NewFilesystem {
+            fstype: fstype.to_owned(),
+            source: c"cgroup".to_owned(),
+            parameters: options.iter().map(|o| parameter(o)).collect(),
+            mode_from_target: false,
+            copy_up: false,
+            legacy_data: None,
+        })
+    };
+    let hierarchies = cgroup::mounts(&cgroup.dirs);
+    if let [unified] = hierarchies.as_slice()
+        && unified.name.is_empty()
+    {
+        // Without a cgroup namespace of its own a user namespace may not mount cgroup2: it gets a view of the host's
+        // mount; with one, of its own part of it.
+        let root = cgroup.dirs.first().map(|dir| &dir.mount).unwrap_or(&unified.source);
+        let path = c_path(if private { &unified.source } else { root });
+        let bind = MountStep { source: MountSource::Path { path, recursive: true }, ..step.clone() };
+        let mount = MountStep { source: new(c"cgroup2", &[]), ..step };
+        steps.push(Step::Attempt {
+            step: Box::new(Step::Mount(mount)),
+            on: &[libc::EPERM, libc::EBUSY],
+            otherwise: Box::new(Step::Mount(bind)),
+        });
+        return;
+    }
+    // One tmpfs, a mount for each hierarchy, links for the controllers that share one; read-only at the end, when all is
+    // below it.
+    let readonly = step.attr_set & attr::RDONLY;
+    let flags = attr::NOSUID | attr::NODEV | attr::NOEXEC;
+    let tmpfs = MountStep {
+        source: new(c"tmpfs", &[c"mode=755".to_owned()]),
+        attr_set: (step.attr_set | flags) & !attr::RDONLY,
+        propagation: Vec::new(),
+        ..step.clone()
+    };
+    steps.push(Step::Mount(tmpfs));
+    let c_text = |text: &str| CString::new(text).unwrap_or_default();
+    for hierarchy in hierarchies {
+        let below = |name: &str| c_text(&format!("{}/{name}", step.target.to_string_lossy()));
+        let source = if private {
+            // A named hierarchy has no controller, which must be said.
+            let named = hierarchy.option.starts_with("name=").then(|| c_text("none"));
+            let options: Vec<_> = named.into_iter().chain(hierarchy.option.split(',').map(c_text)).collect();
+            new(c"cgroup", &options)
+        } else {
+            MountSource::Path { path: c_path(&hierarchy.source), recursive: false }
+        };
+        steps.push(Step::Mount(MountStep { target: below(&hierarchy.name), source, ..step.clone() }));
+        for link in &hierarchy.links {
+            steps.push(Step::Symlink { path: below(link), target: c_text(&hierarchy.name), replace: false });
+        }
+    }
+    if readonly != 0 {
+        steps.push(Step::Remount { path: step.target, attr_set: readonly });
+    }
+}
+
+fn c_path(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_bytes()).unwrap_or_default()
+}
+
+/// Default devices and those of `linux.devices`, default links, and `/dev/ptmx`. None when the configuration binds a
+/// whole /dev.
+pub(crate) fn devices(spec: &Spec, host: &Host) -> Vec<Step> {
+    let has_own_dev = spec.mounts.iter().any(|m| {
+        matches!(m.kind, MountKind::Bind { .. }) && clean(&m.destination).as_c_str() == c"/dev"
+    });
+    if has_own_dev {
+        return Vec::new();
+    }
+    let defaults = DEFAULT_DEVICES.iter().map(|&(path, major, minor)| spec::Device {
+        path: path.to_owned(),
+        kind: DeviceKind::Char,
+        major,
+        minor,
+        mode: 0o666,
+        uid: 0,
+        gid: 0,
+    });
+    // A device of the configuration stands for the default one of the same path.
+    let own = &spec.linux.devices;
+    let defaults = defaults.filter(|d| own.iter().all(|o| clean(&o.path) != d.path));
+    let mut steps: Vec<_> = own.iter().cloned().chain(defaults).map(|d| device(spec, host, &d)).collect();
+    let link = |path: &CStr, target: &CStr, replace| Step::Symlink {
+        path: path.to_owned(),
+        target: target.to_owned(),
+        replace,
+    };
+    steps.extend(DEFAULT_LINKS.iter().map(|(path, target)| link(path, target, false)));
+    if host.kcore {
+        steps.push(link(c"/dev/core", c"/proc/kcore", false));
+    }
+    // The container's own devpts, also where the image brings a node.
+    steps.push(link(c"/dev/ptmx", c"pts/ptmx", true));
+    steps
+}
+
+fn device(spec: &Spec, host: &Host, device: &spec::Device) -> Step {
+    let path = clean(&device.path);
+    // mknod(2) of a device is for the initial user namespace alone: others get the host's node.
+    if (spec.linux.namespaces.user != Namespace::Host || host.in_user_namespace) && device.kind != DeviceKind::Fifo {
+        return Step::Mount(MountStep {
+            target: path.clone(),
+            source: MountSource::Path { path, recursive: false },
+            attr_set: 0,
+            attr_clear: 0,
+            rec_attr_set: 0,
+            rec_attr_clear: 0,
+            propagation: Vec::new(),
+            guard: Target::NotInProc,
+        });
+    }
+    let kind = match device.kind {
+        DeviceKind::Char => libc::S_IFCHR,
+        DeviceKind::Block => libc::S_IFBLK,
+        DeviceKind::Fifo => libc::S_IFIFO,
+    };
+    Step::Device(DeviceNode {
+        path,
+        mode: kind | device.mode,
+        device: libc::makedev(device.major, device.minor),
+        uid: device.uid,
+        gid: device.gid,
+    })
+}
+
+/// The names of attributes, as options are written: `nosuid,noexec`.
+pub(crate) fn attr_names(attributes: u64) -> String {
+    [
+        (attr::RDONLY, "ro"),
+        (attr::NOSUID, "nosuid"),
+        (attr::NODEV, "nodev"),
+        (attr::NOEXEC, "noexec"),
+        (attr::NOATIME, "noatime"),
+        (attr::STRICTATIME, "strictatime"),
+        (attr::NODIRATIME, "nodiratime"),
+        (attr::NOSYMFOLLOW, "nosymfollow"),
+    ]
+    .iter()
+    .filter(|(bit, _)| attributes & bit != 0)
+    .map(|(_, name)| *name)
+    .collect::<Vec<_>>()
+    .join(",")
+}
+
+impl fmt::Display for MountStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |s: &CString| s.to_string_lossy().into_owned();
+        match &self.source {
+            MountSource::Path { path, .. } | MountSource::Opened { path, .. } => write!(f, "bind {}", text(path))?,
+            MountSource::New(new) => write!(f, "mount {}", text(&new.fstype))?,
+        }
+        write!(f, " on {}", text(&self.target))?;
+        let mut options = vec![attr_names(self.attr_set)];
+        options.extend([(self.attr_clear, "-"), (self.rec_attr_set, "r:"), (self.rec_attr_clear, "-r:")].map(
+            |(bits, prefix)| {
+                let names = attr_names(bits);
+                if names.is_empty() { names } else { format!("{prefix}{names}") }
+            },
+        ));
+        if let MountSource::New(new) = &self.source {
+            options.extend(new.parameters.iter().map(|(key, value)| match value {
+                Some(value) => format!("{}={}", text(key), text(value)),
+                None => text(key),
+            }));
+            if new.copy_up {
+                options.push("tmpcopyup".to_owned());
+            }
+        }
+        options.extend(self.propagation.iter().map(|p| format!("{}{}", if p.recursive { "r" } else { "" }, p.kind)));
+        options.retain(|o| !o.is_empty());
+        if options.is_empty() { Ok(()) } else { write!(f, " ({})", options.join(",")) }
+    }
+}
+
+impl fmt::Display for DeviceNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.mode & libc::S_IFMT {
+            libc::S_IFCHR => 'c',
+            libc::S_IFBLK => 'b',
+            _ => 'p',
+        };
+        write!(f, "make node {} {kind}", self.path.to_string_lossy())?;
+        if kind != 'p' {
+            write!(f, " {}:{}", libc::major(self.device), libc::minor(self.device))?;
+        }
+        write!(f, " {:04o} {}:{}", self.mode & 0o7777, self.uid, self.gid)
+    }
+}
+
+impl fmt::Display for PropagationKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PropagationKind::Private => "private",
+            PropagationKind::Shared => "shared",
+            PropagationKind::Slave => "slave",
+            PropagationKind::Unbindable => "unbindable",
+        })
+    }
+}

@@ -1,0 +1,704 @@
+//! The life of a container: create, start, exec, kill, pause, resume, delete, state.
+//!
+//! This file says in which order the other rooms do their work. It holds no mechanism of its own.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::cgroup;
+use crate::child::{MESSAGE_SIZE, Message};
+use crate::error::{Error, ErrorKind, Result};
+use crate::hook;
+use crate::host::Host;
+use crate::launch::{self, Surroundings};
+use crate::namespace::{JOIN_ORDER, Kind};
+use crate::plan::{self, Plan, Step};
+use crate::spec::{self, Loaded, Namespace, Spec};
+use crate::state::{self, Directory, Init, Record, Status};
+use crate::sys;
+
+/// How long something that was killed may take to end, in milliseconds. A process in an uninterruptible sleep ends when
+/// its device answers, which may be never.
+const KILL_PATIENCE: u64 = 10_000;
+
+/// The containers below one state directory.
+#[derive(Debug, Clone)]
+pub struct Containers {
+    directory: PathBuf,
+}
+
+/// One container.
+#[derive(Debug)]
+pub struct Container {
+    directory: Directory,
+    record: Record,
+    warnings: Vec<String>,
+    init: Option<OwnedFd>,
+    master: Option<OwnedFd>,
+}
+
+/// What `create` wants beside the bundle.
+#[derive(Debug, Clone, Default)]
+pub struct CreateOptions {
+    /// Who gets the terminal, when the configuration asks for one.
+    pub console: Console,
+    /// Move the root over `/` instead of pivoting: for a host whose root is a ramfs.
+    pub no_pivot: bool,
+    /// Leave the session keyring as it is.
+    pub no_new_keyring: bool,
+    /// How many descriptors from 3 on the program keeps.
+    pub preserve_fds: u32,
+    /// How many more it keeps for socket activation: it gets `LISTEN_FDS` and `LISTEN_PID`, sd_listen_fds(3).
+    pub listen_fds: u32,
+}
+
+/// Who gets the master of a container's terminal.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Console {
+    /// Nobody asked: without a terminal the process has the caller's standard streams; with one the caller gets the master.
+    #[default]
+    Caller,
+    /// Whoever listens on this UNIX socket.
+    Socket(PathBuf),
+}
+
+/// What `exec` runs, and how.
+#[derive(Debug, Clone)]
+pub struct ExecOptions {
+    /// The process.
+    pub process: spec::Process,
+    /// Who gets the terminal.
+    pub console: Console,
+    /// How many descriptors from 3 on the program keeps.
+    pub preserve_fds: u32,
+    /// Enter a paused container too: the process stands still until the container is resumed.
+    pub ignore_paused: bool,
+}
+
+/// A process that `exec` has made: its program runs.
+#[derive(Debug)]
+pub struct Exec {
+    /// In the caller's pid namespace.
+    pub pid: i32,
+    /// Its handle; it is a child of the caller.
+    pub pidfd: OwnedFd,
+    /// The master of its terminal, where the caller is to have it.
+    pub master: Option<OwnedFd>,
+    /// What was left out, and why.
+    pub warnings: Vec<String>,
+}
+
+/// A container's state (`runtime.md`, *State*), with what runc adds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    /// `ociVersion` of the configuration.
+    pub oci_version: String,
+    /// The id.
+    pub id: String,
+    /// The first process in the caller's pid namespace; 0 when it has ended.
+    pub pid: i32,
+    /// Where it is in its life.
+    pub status: Status,
+    /// Absolute.
+    pub bundle: PathBuf,
+    /// Absolute.
+    pub rootfs: PathBuf,
+    /// RFC 3339.
+    pub created: String,
+    /// Of the configuration.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// The name of the user who made it; empty where the id has no name.
+    pub owner: String,
+}
+
+impl Containers {
+    /// The containers below `directory`, which is made (mode 0700) when it is missing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::System`].
+    pub fn open(directory: &Path) -> Result<Self> {
+        let failed = |e: io::Error| Error::system(format!("make directory {}", directory.display()), e.into());
+        let directory = std::path::absolute(directory).map_err(failed)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(failed)?;
+        Ok(Containers { directory })
+    }
+
+    /// Makes a container from a bundle. Its first process then waits for [`Container::start`].
+    ///
+    /// The process is a child of the calling process. Nothing is left of a container that can't be made.
+    ///
+    /// # Errors
+    /// What the configuration asks for that is wrong, unknown or impossible; [`ErrorKind::Exists`],
+    /// [`ErrorKind::InvalidId`]; [`ErrorKind::Program`] when there is no such program.
+    pub fn create(&self, id: &str, bundle: &Path, options: &CreateOptions) -> Result<Container> {
+        let draft = Draft::new(&self.directory, id, bundle, options)?;
+        let Draft { loaded, plan, mut record } = draft;
+
+        let directory = Directory::create(&self.directory, id)?;
+        let made = make(&directory, &loaded, &plan, &mut record);
+        let (init, master) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                // The error that is told is the first one.
+                let _ = directory.remove();
+                return Err(error);
+            }
+        };
+        let mut warnings = loaded.warnings;
+        warnings.extend(plan.warnings);
+        Ok(Container { directory, record, warnings, init: Some(init), master })
+    }
+
+    /// A container that exists.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidId`], [`ErrorKind::NotFound`]; [`ErrorKind::System`] when its state can't be read.
+    pub fn get(&self, id: &str) -> Result<Container> {
+        state::check_id(id)?;
+        let directory = Directory(self.directory.join(id));
+        let record = directory.read_state()?;
+        Ok(Container { directory, record, warnings: Vec::new(), init: None, master: None })
+    }
+
+    /// All containers, by id. One that vanishes meanwhile, or whose state can't be read, is left out.
+    ///
+    /// # Errors
+    /// [`ErrorKind::System`] when the state directory can't be read.
+    pub fn list(&self) -> Result<Vec<Container>> {
+        let failed = |e: io::Error| Error::system(format!("read {}", self.directory.display()), e.into());
+        let mut ids: Vec<_> = fs::read_dir(&self.directory)
+            .map_err(failed)?
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .collect();
+        ids.sort();
+        Ok(ids.iter().filter_map(|id| self.get(id).ok()).collect())
+    }
+
+    /// Removes what is left of a container that was never finished and whose state says nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is nothing; [`ErrorKind::System`].
+    pub fn delete_remains(&self, id: &str) -> Result<()> {
+        state::check_id(id)?;
+        let directory = Directory(self.directory.join(id));
+        if !directory.0.is_dir() {
+            return Err(state::not_found());
+        }
+        directory.remove()
+    }
+}
+
+/// What a bundle would do, step by step. Nothing is done.
+///
+/// # Errors
+/// As [`Containers::create`], as far as they can be known without doing anything.
+pub fn plan_bundle(directory: &Path, id: &str, bundle: &Path, options: &CreateOptions) -> Result<Plan> {
+    let draft = Draft::new(directory, id, bundle, options)?;
+    let mut plan = draft.plan;
+    plan.warnings = draft.loaded.warnings.into_iter().chain(plan.warnings).collect();
+    Ok(plan)
+}
+
+/// A container that is decided, and of which nothing exists.
+struct Draft {
+    loaded: Loaded,
+    plan: Plan,
+    record: Record,
+}
+
+impl Draft {
+    fn new(parent: &Path, id: &str, bundle: &Path, options: &CreateOptions) -> Result<Self> {
+        state::check_id(id)?;
+        let bundle = absolute(bundle)?;
+        let mut loaded = Spec::load(&bundle)?;
+        let spec = &mut loaded.spec;
+        check_rootfs(&spec.root.path)?;
+        listen(spec, options.listen_fds)?;
+        check_console(spec.process.as_ref(), &options.console)?;
+        let host = Host::probe()?;
+        let cgroup_options = cgroup::Options {
+            owner: None,
+            skip_devices: host.in_user_namespace,
+            rootless: host.euid != 0 || host.in_user_namespace,
+        };
+        let cgroup = cgroup::plan(&spec.linux, id, &host.cgroup, cgroup_options)?;
+        let record = record(spec, id, &bundle, &host, &cgroup, options);
+        let directory = Directory(parent.join(id));
+        let options = plan::CreateOptions {
+            id: id.to_owned(),
+            bundle: bundle.to_string_lossy().into_owned(),
+            state_directory: directory.as_cstring(),
+            console_socket: socket(&options.console)?,
+            no_pivot: options.no_pivot,
+            no_new_keyring: options.no_new_keyring,
+            preserve_fds: options.preserve_fds + options.listen_fds,
+        };
+        let plan = plan::create(spec, &host, cgroup, &options)?;
+        Ok(Draft { loaded, plan, record })
+    }
+}
+
+fn record(
+    spec: &Spec,
+    id: &str,
+    bundle: &Path,
+    host: &Host,
+    cgroup: &cgroup::Cgroup,
+    options: &CreateOptions,
+) -> Record {
+    let namespaces = &spec.linux.namespaces;
+    Record {
+        version: state::VERSION,
+        oci_version: spec.oci_version.clone(),
+        id: id.to_owned(),
+        bundle: bundle.to_owned(),
+        rootfs: spec.root.path.clone(),
+        created: state::now(),
+        annotations: spec.annotations.clone(),
+        owner: host.euid,
+        cgroup: cgroup::Record::from(cgroup),
+        namespaces: JOIN_ORDER
+            .into_iter()
+            .filter(|kind| *kind.of(namespaces) != Namespace::Host)
+            .map(|kind| kind.name().to_owned())
+            .collect(),
+        mapped: !spec.linux.gid_mappings.is_empty(),
+        no_new_keyring: options.no_new_keyring,
+        personality: spec.linux.personality,
+        has_process: spec.process.is_some(),
+        has_poststart: !spec.hooks.poststart.is_empty(),
+        has_poststop: !spec.hooks.poststop.is_empty(),
+        late_steps: Vec::new(),
+        init: None,
+    }
+}
+
+/// Every effect of `create`, in order. What can be undone only with the state's help comes after the state.
+fn make(
+    directory: &Directory,
+    loaded: &Loaded,
+    plan: &Plan,
+    record: &mut Record,
+) -> Result<(OwnedFd, Option<OwnedFd>)> {
+    directory.write_config(&loaded.raw)?;
+    if let Some(program) = filter(plan) {
+        directory.write_seccomp(program)?;
+    }
+    record.late_steps = launch::late_steps(&plan.init);
+    directory.write_state(record)?;
+    let Some(cgroup) = &plan.cgroup else { unreachable!("a plan of create has a cgroup") };
+    let created = cgroup::create(cgroup)?;
+    record.cgroup = created.record;
+    let launched = launch::launch(
+        plan,
+        &Surroundings { cgroup: &record.cgroup.clone(), birthplace: created.unified.as_ref().map(OwnedFd::as_fd) },
+        &mut |pid, _| {
+            record.init = Some(Init::of(pid)?);
+            directory.write_state(record)
+        },
+    );
+    match launched {
+        Ok(launched) => Ok((launched.pidfd, launched.master)),
+        Err(error) => {
+            // Hooks may have put processes there.
+            let _ = record.cgroup.kill_all(libc::SIGKILL);
+            let _ = record.cgroup.remove();
+            Err(error)
+        }
+    }
+}
+
+/// The system call filter that a plan installs.
+fn filter(plan: &Plan) -> Option<&crate::seccomp::Program> {
+    plan.init.iter().find_map(|step| match step {
+        Step::Seccomp(program) | Step::SeccompListener(program) => Some(program),
+        _ => None,
+    })
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|e| Error::system(format!("find {}", path.display()), e.into()))
+}
+
+fn check_rootfs(path: &Path) -> Result<()> {
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => Ok(()),
+        Ok(_) => Err(Error::refused("/root/path", format!("{} is not a directory", path.display()))),
+        Err(e) => Err(Error::refused("/root/path", format!("{}: {}", path.display(), sys::Errno::from(e)))),
+    }
+}
+
+/// The descriptors of socket activation come with their count; the pid is the program's own.
+fn listen(spec: &mut Spec, count: u32) -> Result<()> {
+    if count == 0 {
+        return Ok(());
+    }
+    if let Some(process) = &mut spec.process {
+        for variable in [format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()] {
+            process.env.push(CString::new(variable).map_err(|e| Error::refused("/process/env", e))?);
+        }
+    }
+    Ok(())
+}
+
+fn check_console(process: Option<&spec::Process>, console: &Console) -> Result<()> {
+    let terminal = process.is_some_and(|p| p.terminal);
+    match console {
+        Console::Socket(_) if !terminal => Err(Error::new(
+            ErrorKind::InvalidSpec,
+            "cannot use console socket if runc will not detach or allocate tty",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn socket(console: &Console) -> Result<Option<CString>> {
+    match console {
+        Console::Caller => Ok(None),
+        Console::Socket(path) => {
+            let path = absolute(path)?;
+            let path = CString::new(path.as_os_str().as_bytes());
+            path.map(Some).map_err(|e| Error::new(ErrorKind::InvalidSpec, format!("console socket: {e}")))
+        }
+    }
+}
+
+impl Container {
+    /// The id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.record.id
+    }
+
+    /// What `create` left out, and why: a capability that can't be granted, for example.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The first process in the caller's pid namespace. `None`: it was never made.
+    #[must_use]
+    pub fn init_pid(&self) -> Option<i32> {
+        self.record.init.map(|init| init.pid)
+    }
+
+    /// The handle of the first process, for who made the container: it polls as readable when the process has ended.
+    #[must_use]
+    pub fn init_pidfd(&self) -> Option<&OwnedFd> {
+        self.init.as_ref()
+    }
+
+    /// The master of the terminal, for who made the container with [`Console::Caller`].
+    pub fn take_master(&mut self) -> Option<OwnedFd> {
+        self.master.take()
+    }
+
+    /// The bundle's directory.
+    #[must_use]
+    pub fn bundle(&self) -> &Path {
+        &self.record.bundle
+    }
+
+    /// The process of the configuration with which the container was made.
+    ///
+    /// # Errors
+    /// [`ErrorKind::System`] when it can't be read.
+    pub fn process(&self) -> Result<Option<spec::Process>> {
+        spec::Process::of_config(&self.directory.read_config()?)
+    }
+
+    /// The state, as it is now.
+    ///
+    /// # Errors
+    /// [`ErrorKind::System`] when /proc or the cgroup can't be read.
+    pub fn state(&self) -> Result<State> {
+        let status = self.status()?;
+        let record = &self.record;
+        Ok(State {
+            oci_version: record.oci_version.clone(),
+            id: record.id.clone(),
+            pid: match (status, record.init) {
+                (Status::Stopped, _) | (_, None) => 0,
+                (_, Some(init)) => init.pid,
+            },
+            status,
+            bundle: record.bundle.clone(),
+            rootfs: record.rootfs.clone(),
+            created: record.created.clone(),
+            annotations: record.annotations.clone(),
+            owner: user_name(record.owner),
+        })
+    }
+
+    /// Where it is in its life.
+    ///
+    /// # Errors
+    /// As [`Container::state`].
+    pub fn status(&self) -> Result<Status> {
+        let Some(init) = &self.record.init else { return Ok(Status::Creating) };
+        if !init.is_alive()? {
+            return Ok(Status::Stopped);
+        }
+        if self.record.cgroup.is_frozen()? {
+            return Ok(Status::Paused);
+        }
+        Ok(if self.directory.open_start()?.is_some() { Status::Created } else { Status::Running })
+    }
+
+    /// Starts the program. Returns when it was executed, or says why it could not be.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WrongStatus`]; what the steps after the wait for `start` meet; [`ErrorKind::Hook`] when a poststart
+    /// hook fails: the container is then killed (`runtime.md`, *Lifecycle*, step 9).
+    pub fn start(&self) -> Result<()> {
+        let wrong = |text: &str| Err(Error::new(ErrorKind::WrongStatus, text));
+        if !self.record.has_process {
+            return Err(Error::refused("/process", "required for start"));
+        }
+        match self.status()? {
+            Status::Created => {}
+            Status::Stopped => return wrong("cannot start a container that has stopped"),
+            Status::Creating => return wrong("cannot start a container that is being created"),
+            Status::Running | Status::Paused => return wrong("cannot start an already running container"),
+        }
+        let verdict = self.directory.open_verdict()?;
+        let Some(go) = self.directory.open_start()? else {
+            return wrong("cannot start an already running container");
+        };
+        sys::write(go.as_fd(), &[0]).map_err(|e| Error::system("tell init to start", e))?;
+        drop(go);
+        let mut message = [0u8; MESSAGE_SIZE];
+        let length = sys::read(verdict.as_fd(), &mut message).map_err(|e| Error::system("hear from init", e))?;
+        if let Some(Message::Failed { step, failure }) = Message::decode(message.get(..length).unwrap_or_default()) {
+            let step = self.record.late_steps.iter().find(|(index, _)| *index == step);
+            let what = step.map_or("run the plan", |(_, text)| text.as_str());
+            let cause = launch::late_cause(failure.errno, failure.detail);
+            return Err(Error::new(ErrorKind::Program, format!("{what}: {cause}")).with_errno(failure.errno));
+        }
+        self.poststart()
+    }
+
+    fn poststart(&self) -> Result<()> {
+        if !self.record.has_poststart {
+            return Ok(());
+        }
+        let hooks = self.spec()?.hooks;
+        let state = self.state()?;
+        hook::run("poststart", &hooks.poststart, &hook_state(&state)).inspect_err(|_| {
+            let _ = self.kill_init();
+        })
+    }
+
+    /// The whole configuration with which the container was made.
+    fn spec(&self) -> Result<Spec> {
+        Spec::from_slice(&self.directory.read_config()?, &self.record.bundle).map(|(spec, _)| spec)
+    }
+
+    /// Runs another process in the container. Returns when its program was executed, or says why it could not be.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WrongStatus`] when the container is stopped or paused; [`ErrorKind::Program`] when there is no such
+    /// program.
+    pub fn exec(&self, options: &ExecOptions) -> Result<Exec> {
+        let wrong = |text: &str| Err(Error::new(ErrorKind::WrongStatus, text));
+        match self.status()? {
+            Status::Stopped | Status::Creating => return wrong("cannot exec in a stopped container"),
+            Status::Paused if !options.ignore_paused => {
+                return wrong("cannot exec in a paused container (use --ignore-paused to override)");
+            }
+            _ => {}
+        }
+        check_console(Some(&options.process), &options.console)?;
+        let Some(init) = self.record.init else { return wrong("cannot exec in a stopped container") };
+        let host = Host::probe()?;
+        let spec = if self.has_listener()? { Some(self.spec()?) } else { None };
+        let target = plan::ExecTarget {
+            pid: init.pid,
+            namespaces: JOIN_ORDER
+                .into_iter()
+                .filter(|kind| self.record.namespaces.iter().any(|name| name == kind.name()))
+                .collect(),
+            mapped: self.record.mapped,
+            place_in_cgroups: self.record.cgroup.dirs.iter().any(|dir| !dir.is_unified()),
+            seccomp: self.directory.read_seccomp()?,
+            listener: spec.and_then(|spec| plan::listener(&spec, state_halves(&self.state().ok()?))),
+            personality: self.record.personality,
+            id: self.record.id.clone(),
+            console_socket: socket(&options.console)?,
+            preserve_fds: options.preserve_fds,
+            no_new_keyring: self.record.no_new_keyring,
+        };
+        let plan = plan::exec(&options.process, &host, target)?;
+        // A container that gives its controllers to cgroups of its own has no place for processes in the one above.
+        let own = self.record.cgroup.open_unified()?;
+        let surroundings = |place: &'_ Option<OwnedFd>| Surroundings {
+            cgroup: &self.record.cgroup,
+            birthplace: place.as_ref().map(OwnedFd::as_fd),
+        };
+        let mut launched = launch::launch(&plan, &surroundings(&own), &mut |_, _| Ok(()));
+        if launched.as_ref().is_err_and(|e| e.errno() == Some(sys::Errno(libc::EBUSY))) {
+            let place = self.record.cgroup.open_unified_of(init.pid)?;
+            launched = launch::launch(&plan, &surroundings(&place), &mut |_, _| Ok(()));
+        }
+        let launched = launched?;
+        Ok(Exec { pid: launched.pid, pidfd: launched.pidfd, master: launched.master, warnings: plan.warnings })
+    }
+
+    fn has_listener(&self) -> Result<bool> {
+        Ok(self.directory.read_seccomp()?.is_some_and(|program| program.notifies()))
+    }
+
+    /// Sends a signal to the first process; with `all`, or with SIGKILL where the container shares its pid namespace, to
+    /// every process of the container.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotRunning`] when the container has stopped, unless `all`.
+    pub fn kill(&self, signal: i32, all: bool) -> Result<()> {
+        let shares_pids = !self.record.namespaces.iter().any(|name| name == Kind::Pid.name());
+        let alive = match self.record.init {
+            Some(init) => init.open()?,
+            None => None,
+        };
+        if all || signal == libc::SIGKILL && shares_pids {
+            if alive.is_none() && !all {
+                // Init has gone and left others behind: they are the container's still.
+                self.record.cgroup.kill_all(signal)?;
+                return Err(not_running());
+            }
+            return self.record.cgroup.kill_all(signal);
+        }
+        let Some(pidfd) = alive else { return Err(not_running()) };
+        match sys::pidfd_send_signal(pidfd.as_fd(), signal) {
+            Ok(()) => {}
+            Err(sys::Errno(libc::ESRCH)) => return Err(not_running()),
+            Err(errno) => return Err(Error::system(format!("send signal {signal}"), errno)),
+        }
+        // A frozen process dies when it is thawed, on v1; on v2 the kernel lets it die.
+        if signal == libc::SIGKILL && self.record.cgroup.is_frozen()? {
+            self.record.cgroup.thaw()?;
+        }
+        Ok(())
+    }
+
+    /// Ends the first process, and with it every process of its pid namespace.
+    fn kill_init(&self) -> Result<()> {
+        let Some(init) = self.record.init else { return Ok(()) };
+        let Some(pidfd) = init.open()? else { return Ok(()) };
+        let _ = sys::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
+        if self.record.cgroup.is_frozen().unwrap_or(false) {
+            self.record.cgroup.thaw()?;
+        }
+        match sys::poll([(pidfd.as_fd(), libc::POLLIN)], Some(KILL_PATIENCE)) {
+            Ok(0) => Err(Error::new(ErrorKind::Timeout, "container init still running")),
+            Ok(_) => Ok(()),
+            Err(errno) => Err(Error::system("wait for init", errno)),
+        }
+    }
+
+    /// Removes the container. A stopped or a merely created one always, another one with `force`.
+    ///
+    /// The result are the warnings: poststop hooks that failed (`runtime.md`, *Lifecycle*, step 13).
+    ///
+    /// # Errors
+    /// [`ErrorKind::WrongStatus`]; [`ErrorKind::Timeout`] when a process does not end.
+    pub fn delete(&self, force: bool) -> Result<Vec<String>> {
+        let status = match self.status() {
+            Ok(status) => status,
+            // What can't be read can be removed all the same.
+            Err(_) if force => Status::Creating,
+            Err(error) => return Err(error),
+        };
+        if !force && !matches!(status, Status::Stopped | Status::Created) {
+            let text = format!("cannot delete container {} that is not stopped: {status}", self.record.id);
+            return Err(Error::new(ErrorKind::WrongStatus, text));
+        }
+        let hooks = if self.record.has_poststop { self.spec().map(|s| s.hooks.poststop) } else { Ok(Vec::new()) };
+        self.kill_init()?;
+        self.record.cgroup.kill_all(libc::SIGKILL)?;
+        self.record.cgroup.remove()?;
+        let state = State { status: Status::Stopped, pid: 0, ..self.state()? };
+        self.directory.remove()?;
+        let hooks = match hooks {
+            Ok(hooks) => hooks,
+            Err(error) => return Ok(vec![format!("poststop hooks: {error}")]),
+        };
+        Ok(hooks
+            .iter()
+            .filter_map(|one| hook::run("poststop", std::slice::from_ref(one), &hook_state(&state)).err())
+            .map(|error| error.to_string())
+            .collect())
+    }
+
+    /// Stops every process of the container, until [`Container::resume`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotRunning`]; [`ErrorKind::Timeout`] when the kernel can't freeze a process: all run on then.
+    pub fn pause(&self) -> Result<()> {
+        match self.status()? {
+            Status::Running | Status::Created => self.record.cgroup.freeze(),
+            _ => Err(not_running()),
+        }
+    }
+
+    /// Lets a paused container run on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WrongStatus`].
+    pub fn resume(&self) -> Result<()> {
+        match self.status()? {
+            Status::Paused => self.record.cgroup.thaw(),
+            _ => Err(Error::new(ErrorKind::WrongStatus, "container not paused")),
+        }
+    }
+
+    /// The container's processes, in the caller's pid namespace.
+    ///
+    /// # Errors
+    /// [`ErrorKind::System`] when the cgroup can't be read.
+    pub fn pids(&self) -> Result<Vec<i32>> {
+        self.record.cgroup.pids()
+    }
+}
+
+/// The text that containerd and CRI-O take for "already stopped".
+fn not_running() -> Error {
+    Error::new(ErrorKind::NotRunning, "container not running")
+}
+
+/// The state document for a hook.
+fn hook_state(state: &State) -> String {
+    let (head, tail) = state_halves(state);
+    format!("{head}{}{tail}", state.pid)
+}
+
+/// The state document of the specification, before and after the pid.
+fn state_halves(state: &State) -> (String, String) {
+    plan::state_document(
+        &state.oci_version,
+        &state.id,
+        &state.status.to_string(),
+        &state.bundle.to_string_lossy(),
+        &state.annotations,
+    )
+}
+
+/// The name of a user in the host's /etc/passwd; empty where there is none.
+fn user_name(uid: u32) -> String {
+    let text = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    name.unwrap_or_default()
+}

@@ -1,0 +1,69 @@
+//! The facts about the machine that a plan depends on.
+//!
+//! A plain struct, which a test can make up. The machine may have changed since it was filled in: a plan that no longer
+//! fits fails at the step that meets the change.
+
+use std::path::Path;
+
+use crate::cgroup::Layout;
+use crate::error::{Error, Result};
+use crate::sys;
+
+/// What the machine is and what the caller may do on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// Effective user id.
+    pub euid: u32,
+    /// Effective group id.
+    pub egid: u32,
+    /// The caller's permitted capabilities: what it can hand on.
+    pub capabilities: u64,
+    /// The highest capability that the kernel knows.
+    pub last_capability: u32,
+    /// The caller is not in the initial user namespace: device nodes can't be made.
+    pub in_user_namespace: bool,
+    /// The cgroup hierarchies.
+    pub cgroup: Layout,
+    /// AppArmor is enabled.
+    pub apparmor: bool,
+    /// SELinux is enabled.
+    pub selinux: bool,
+    /// /proc/kcore exists.
+    pub kcore: bool,
+}
+
+impl Host {
+    /// Looks. Reads a few files below /proc and /sys, never the mount table.
+    ///
+    /// # Errors
+    /// What the cgroup layout's probe says; the kernel's refusal of capget(2).
+    pub fn probe() -> Result<Self> {
+        let [_, permitted, _] = sys::capget().map_err(|e| Error::system("read own capabilities", e))?;
+        Ok(Host {
+            euid: sys::geteuid(),
+            egid: sys::getegid(),
+            capabilities: permitted,
+            last_capability: last_capability(),
+            in_user_namespace: in_user_namespace(),
+            cgroup: Layout::probe()?,
+            apparmor: Path::new("/sys/kernel/security/apparmor").exists() || enabled("/sys/module/apparmor/parameters/enabled"),
+            selinux: Path::new("/sys/fs/selinux/status").exists(),
+            kcore: Path::new("/proc/kcore").exists(),
+        })
+    }
+}
+
+fn enabled(path: &str) -> bool {
+    std::fs::read(path).is_ok_and(|text| text.starts_with(b"Y"))
+}
+
+/// Capability 40 (CAP_CHECKPOINT_RESTORE) is there since kernel 5.9, so the search upwards is short.
+fn last_capability() -> u32 {
+    (41..64).find(|&n| sys::in_bounding(n).is_err()).unwrap_or(64) - 1
+}
+
+/// The initial user namespace maps every id to itself, user_namespaces(7).
+fn in_user_namespace() -> bool {
+    std::fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|map| map.split_ascii_whitespace().ne(["0", "0", "4294967295"]))
+}

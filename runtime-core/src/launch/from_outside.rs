@@ -1,0 +1,65 @@
+//! What the parent does for a process that waits.
+
+use std::fs;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use crate::cgroup;
+use crate::error::{Error, Result};
+use crate::hook;
+use crate::plan::{ParentStep, Plan};
+use crate::sys::{self, Errno};
+use crate::user_mapping::map_text;
+
+pub(super) fn take(
+    step: &ParentStep,
+    plan: &Plan,
+    pid: i32,
+    cgroup: &cgroup::Record,
+    born_in_unified: bool,
+) -> Result<()> {
+    let write = |file: &str, text: &str| {
+        let path = format!("/proc/{pid}/{file}");
+        // One write: the kernel takes an id map in one piece.
+        let written = fs::OpenOptions::new().write(true).open(&path).and_then(|mut f| f.write_all(text.as_bytes()));
+        written.map_err(|e| Error::system(format!("write {:?} to {file} of the process", text.trim_end()), e.into()))
+    };
+    match step {
+        ParentStep::IdMaps { uids, gids } => {
+            write("uid_map", &map_text(uids))?;
+            write("gid_map", &map_text(gids))
+        }
+        ParentStep::PlaceInCgroups => cgroup.place(pid, born_in_unified),
+        ParentStep::OomScoreAdj { value, optional } => match write("oom_score_adj", &value.to_string()) {
+            Err(error) if *optional && error.errno() == Some(Errno(libc::EACCES)) => Ok(()),
+            result => result,
+        },
+        ParentStep::Rlimit(limit) => {
+            sys::set_rlimit(pid, limit.resource, limit.soft, limit.hard).map_err(|e| Error::system(step, e))
+        }
+        ParentStep::Hooks { point, hooks } => {
+            let (head, tail) = &plan.hook_state;
+            hook::run(point, hooks, &format!("{head}{pid}{tail}"))
+        }
+    }
+}
+
+/// Hands the filter's listener to its agent, with the container process state (`config-linux.md`).
+pub(crate) fn notify_agent(plan: &Plan, pid: i32, pidfd: BorrowedFd<'_>, number: i32) -> Result<()> {
+    let Some(agent) = &plan.listener else {
+        return Err(Error::unsupported("/linux/seccomp/listenerPath", "SCMP_ACT_NOTIFY needs a listenerPath"));
+    };
+    let failed = |errno: Errno| Error::system(format!("hand the seccomp listener to {}", agent.socket.display()), errno);
+    let listener = sys::pidfd_getfd(pidfd, number).map_err(failed)?;
+    let (head, tail) = &agent.state;
+    let text = |s: &str| serde_json::Value::from(s).to_string();
+    let message = format!(
+        "{{\"ociVersion\":{},\"fds\":[\"seccompFd\"],\"pid\":{pid},\"metadata\":{},\"state\":{head}{pid}{tail}}}",
+        text(&agent.oci_version),
+        text(&agent.metadata)
+    );
+    let socket = UnixStream::connect(&agent.socket).map_err(|e| failed(e.into()))?;
+    sys::send_with_fd(socket.as_fd(), message.as_bytes(), listener.as_fd()).map_err(failed)?;
+    Ok(())
+}

@@ -1,0 +1,288 @@
+//! The parent's side: opens what the plan names, clones, does from outside what can only be done there, and collects the
+//! verdict.
+//!
+//! The wire between parent and child is one socket pair: fixed records up ([`crate::child::Message`]), the child's pid down
+//! for `go on`. Its end says that the child has executed its program, has left for good, or has died.
+
+mod fds;
+mod from_outside;
+mod report;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+pub(crate) use from_outside::notify_agent;
+pub(crate) use report::{describe, late_steps};
+
+use crate::cgroup;
+use crate::child::{self, Context, MESSAGE_SIZE, Message};
+use crate::error::{Error, ErrorKind, Result};
+use crate::namespace::Kind;
+use crate::namespace::apply::flags;
+use crate::plan::{ParentStep, Plan, Signal};
+use crate::sys::{self, Clone3, Errno};
+
+/// What exists beside the plan when the process is made.
+pub(crate) struct Surroundings<'a> {
+    /// The container's cgroup.
+    pub(crate) cgroup: &'a cgroup::Record,
+    /// The cgroup v2 directory in which the process is born.
+    pub(crate) birthplace: Option<BorrowedFd<'a>>,
+}
+
+/// A process that the plan's steps have made.
+pub(crate) struct Launched {
+    /// In the runtime's pid namespace.
+    pub(crate) pid: i32,
+    /// Its handle.
+    pub(crate) pidfd: OwnedFd,
+    /// The master of its terminal, where no socket was to get it.
+    pub(crate) master: Option<OwnedFd>,
+}
+
+/// How long a process may take from one message to the next, in milliseconds. Hooks have their own ends, and run while the
+/// other side waits; this is for mounts and files that do not answer.
+const PATIENCE: u64 = 300_000;
+
+/// Makes the process. `on_ready` runs when it is all that `created` means: what it writes down is true from then on.
+///
+/// When this fails the process is gone.
+pub(crate) fn launch(
+    plan: &Plan,
+    surroundings: &Surroundings<'_>,
+    on_ready: &mut dyn FnMut(i32, BorrowedFd<'_>) -> Result<()>,
+) -> Result<Launched> {
+    let fds = fds::open(&plan.open)?;
+    let (channel, far_end) = sys::socketpair().map_err(|e| Error::system("make a channel", e))?;
+    let mut process = spawn(plan, surroundings, &fds, channel, far_end)?;
+    drop(fds);
+    let result = process.serve(plan, surroundings, on_ready);
+    match result {
+        Ok(()) => Ok(process.release()),
+        Err(error) => {
+            process.end();
+            Err(error)
+        }
+    }
+}
+
+/// A process that is not yet the container's: it ends with its owner.
+struct Process {
+    pid: i32,
+    pidfd: Option<OwnedFd>,
+    channel: OwnedFd,
+    master: Option<OwnedFd>,
+}
+
+fn spawn(
+    plan: &Plan,
+    surroundings: &Surroundings<'_>,
+    fds: &[OwnedFd],
+    channel: OwnedFd,
+    far_end: OwnedFd,
+) -> Result<Process> {
+    let failed = |what: &'static str| move |errno| Error::system(what, errno);
+    // A handler of this program must not run in the child. The child opens itself again when all are back to default.
+    let mask = sys::set_signal_mask(u64::MAX).map_err(failed("block signals"))?;
+    let result = enter_pid_namespace(plan, fds).and_then(|back| {
+        let forked = clone(plan, surroundings, fds, far_end.as_fd());
+        let returned = back.map_or(Ok(()), |own| sys::setns(own.as_fd(), Kind::Pid.flag()));
+        let (pid, pidfd) = forked?;
+        let process = Process { pid, pidfd: Some(pidfd), channel, master: None };
+        match returned {
+            Ok(()) => Ok(process),
+            Err(errno) => {
+                drop(far_end);
+                process.end();
+                Err(Error::system("return to own pid namespace", errno))
+            }
+        }
+    });
+    sys::set_signal_mask(mask).map_err(failed("restore signals"))?;
+    let process = result?;
+    if plan.topology.hop_joins.is_some() { process.hopped(plan) } else { Ok(process) }
+}
+
+/// A pid namespace is joined by the thread that clones, for its children. The result leads back.
+fn enter_pid_namespace(plan: &Plan, fds: &[OwnedFd]) -> Result<Option<OwnedFd>> {
+    let Some(kind) = plan.topology.around_clone else { return Ok(None) };
+    let target = plan.open.iter().zip(fds).find_map(|(open, fd)| match open {
+        crate::plan::Open::Namespace { kind: k, .. } if *k == kind => Some(fd),
+        crate::plan::Open::Process { .. } => Some(fd),
+        _ => None,
+    });
+    let target = target.ok_or_else(|| Error::system("join pid namespace", Errno(libc::EBADF)))?;
+    let own = sys::pidfd_open(sys::getpid()).map_err(|e| Error::system("open own process", e))?;
+    sys::setns(target.as_fd(), kind.flag()).map_err(|e| Error::system("join pid namespace", e))?;
+    Ok(Some(own))
+}
+
+fn clone(
+    plan: &Plan,
+    surroundings: &Surroundings<'_>,
+    fds: &[OwnedFd],
+    channel: BorrowedFd<'_>,
+) -> Result<(i32, OwnedFd)> {
+    let context = Context { fds, root: plan.root, channel };
+    let init = Clone3 { flags: flags(&plan.topology.new), cgroup: surroundings.birthplace };
+    let hop = plan.topology.hop_joins.is_some();
+    let forked = child::spawn(&plan.init, hop.then_some(&plan.hop[..]), init, &context);
+    forked.map_err(|errno| {
+        let kinds: Vec<_> = plan.topology.new.iter().map(|kind| kind.name()).collect();
+        Error::system(if hop { "clone hop".to_owned() } else { format!("clone init with new namespaces {kinds:?}") }, errno)
+    })
+}
+
+impl Process {
+    /// The hop tells init's pid and ends; init is this process's child by CLONE_PARENT.
+    fn hopped(mut self, plan: &Plan) -> Result<Process> {
+        let told = match self.receive() {
+            Ok(Some(Message::Cloned(pid))) => {
+                sys::pidfd_open(pid).map(|pidfd| (pid, pidfd)).map_err(|e| Error::system("open init", e))
+            }
+            Ok(Some(Message::Failed { step, failure })) => match plan.hop.get(step as usize) {
+                Some(step) => Err(describe(step, failure)),
+                None => Err(Error::system("clone init", failure.errno)),
+            },
+            Ok(_) => Err(Error::new(ErrorKind::System, "the hop ended before it made init")),
+            Err(error) => Err(error),
+        };
+        match told {
+            Ok((pid, pidfd)) => {
+                let hop = self.pidfd.replace(pidfd);
+                self.pid = pid;
+                if let Some(hop) = hop {
+                    let _ = sys::wait_exit(hop.as_fd());
+                }
+                Ok(self)
+            }
+            Err(error) => {
+                self.end();
+                Err(error)
+            }
+        }
+    }
+
+    fn serve(
+        &mut self,
+        plan: &Plan,
+        surroundings: &Surroundings<'_>,
+        on_ready: &mut dyn FnMut(i32, BorrowedFd<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let oom_kills = surroundings.cgroup.oom_kill_count().unwrap_or_default();
+        if !plan.at_birth.is_empty() {
+            self.from_outside(&plan.at_birth, plan, surroundings)?;
+            self.go_on()?;
+        }
+        let waits = plan.root.is_some();
+        let mut ready = false;
+        loop {
+            match self.receive()? {
+                Some(Message::Reached(Signal::RootReady)) => {
+                    self.from_outside(&plan.at_root_ready, plan, surroundings)?;
+                    self.go_on()?;
+                }
+                Some(Message::Reached(Signal::Ready)) => {
+                    self.from_outside(&plan.at_ready, plan, surroundings)?;
+                    on_ready(self.pid, self.handle()?)?;
+                    ready = true;
+                    if waits {
+                        self.go_on()?;
+                    }
+                }
+                Some(Message::Listener(fd)) => {
+                    notify_agent(plan, self.pid, self.handle()?, fd)?;
+                    self.go_on()?;
+                }
+                Some(Message::Failed { step, failure }) => {
+                    return Err(match plan.init.get(step as usize) {
+                        Some(step) => describe(step, failure),
+                        None => Error::system("run the plan", failure.errno),
+                    });
+                }
+                Some(Message::Reached(Signal::Born) | Message::Cloned(_)) => {
+                    return Err(Error::new(ErrorKind::System, "init sent a message out of turn"));
+                }
+                // The channel's end: the program runs, or init waits for `start` by itself.
+                None if ready => return Ok(()),
+                None => return Err(self.died(surroundings, oom_kills)),
+            }
+        }
+    }
+
+    fn from_outside(&self, steps: &[ParentStep], plan: &Plan, surroundings: &Surroundings<'_>) -> Result<()> {
+        let born_in_unified = surroundings.birthplace.is_some();
+        steps.iter().try_for_each(|step| {
+            from_outside::take(step, plan, self.pid, surroundings.cgroup, born_in_unified)
+        })
+    }
+
+    /// The next message. `None`: the channel has ended.
+    fn receive(&mut self) -> Result<Option<Message>> {
+        let mut buffer = [0u8; MESSAGE_SIZE];
+        loop {
+            let failed = |errno| Error::system("hear from init", errno);
+            if sys::poll([(self.channel.as_fd(), libc::POLLIN)], Some(PATIENCE)).map_err(failed)? == 0 {
+                return Err(Error::new(
+                    ErrorKind::Timeout,
+                    format!("init did not answer within {} s", PATIENCE / 1000),
+                ));
+            }
+            let (length, fd) = sys::receive_with_fd(self.channel.as_fd(), &mut buffer).map_err(failed)?;
+            if fd.is_some() {
+                self.master = fd;
+                continue;
+            }
+            return match length {
+                0 => Ok(None),
+                length => Message::decode(buffer.get(..length).unwrap_or_default())
+                    .map(Some)
+                    .ok_or_else(|| Error::new(ErrorKind::System, "init sent a message that is none")),
+            };
+        }
+    }
+
+    fn go_on(&self) -> Result<()> {
+        match sys::send(self.channel.as_fd(), &self.pid.to_ne_bytes()) {
+            // It has died: the channel's end tells more.
+            Ok(()) | Err(Errno(libc::EPIPE)) => Ok(()),
+            Err(errno) => Err(Error::system("tell init to go on", errno)),
+        }
+    }
+
+    fn handle(&self) -> Result<BorrowedFd<'_>> {
+        self.pidfd.as_ref().map(OwnedFd::as_fd).ok_or_else(|| Error::system("use init's handle", Errno(libc::EBADF)))
+    }
+
+    /// Why init died without a word: the kernel has killed it, most likely for memory.
+    fn died(&mut self, surroundings: &Surroundings<'_>, oom_kills: u64) -> Error {
+        let status = self.pidfd.take().and_then(|pidfd| {
+            let _ = sys::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
+            sys::wait_exit(pidfd.as_fd()).ok()
+        });
+        if surroundings.cgroup.oom_kill_count().unwrap_or_default() > oom_kills {
+            return Error::new(ErrorKind::System, "container init was OOM-killed (memory limit too low?)");
+        }
+        let how = match status {
+            Some(code) if code > 128 => format!("signal {} ended it", code - 128),
+            Some(code) => format!("it exited with {code}"),
+            None => "it is gone".to_owned(),
+        };
+        Error::new(ErrorKind::System, format!("init did not get ready: {how}"))
+    }
+
+    fn release(mut self) -> Launched {
+        Launched {
+            pid: self.pid,
+            // Only `end` and `died` take it, and both end the process's part here.
+            pidfd: self.pidfd.take().unwrap_or_else(|| unreachable!("a process that serves has a handle")),
+            master: self.master.take(),
+        }
+    }
+
+    fn end(mut self) {
+        if let Some(pidfd) = self.pidfd.take() {
+            let _ = sys::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
+            let _ = sys::wait_exit(pidfd.as_fd());
+        }
+    }
+}

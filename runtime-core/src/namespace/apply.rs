@@ -1,0 +1,41 @@
+//! Namespace steps, in the child.
+
+use std::ffi::CStr;
+
+use super::Kind;
+use crate::child::{Context, Failure, write_proc};
+use crate::plan::FdIndex;
+use crate::sys;
+
+pub(crate) fn join(context: &Context<'_>, namespace: FdIndex, kind: Kind) -> Result<(), Failure> {
+    Ok(sys::setns(context.fd(namespace), kind.flag())?)
+}
+
+pub(crate) fn join_process(context: &Context<'_>, process: FdIndex, kinds: &[Kind]) -> Result<(), Failure> {
+    Ok(sys::setns(context.fd(process), flags(kinds))?)
+}
+
+pub(crate) fn unshare(kinds: &[Kind]) -> Result<(), Failure> {
+    Ok(sys::unshare(flags(kinds))?)
+}
+
+/// All bits of some kinds.
+pub(crate) fn flags(kinds: &[Kind]) -> u64 {
+    kinds.iter().fold(0, |bits, kind| bits | kind.flag())
+}
+
+/// The ids that a user namespace's maps give to its first process are those of the parent, seen through the maps.
+/// Groups first: setgroups(2) and setresgid(2) need capabilities that setresuid(2) may take.
+pub(crate) fn become_namespace_root() -> Result<(), Failure> {
+    match sys::setgroups(&[]) {
+        // `setgroups` is `deny` where the maps were written without privileges, user_namespaces(7).
+        Ok(()) | Err(sys::Errno(libc::EPERM)) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    sys::setresgid(0)?;
+    Ok(sys::setresuid(0)?)
+}
+
+pub(crate) fn time_offsets(context: &Context<'_>, proc: FdIndex, lines: &CStr) -> Result<(), Failure> {
+    write_proc(context.fd(proc), c"self/timens_offsets", lines.to_bytes())
+}

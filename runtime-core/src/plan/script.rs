@@ -1,0 +1,518 @@
+//! READ THIS FIRST: the life of a container's process between its clone and its execve, a line a step.
+//!
+//! This file alone decides what comes before what. Where an order is not obvious, the reason stands beside it.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::path::Path;
+
+use super::topology::topology;
+use super::{Listener, Open, Opens, ParentStep, Plan, Signal, Step};
+use crate::cgroup::Cgroup;
+use crate::console::ConsoleStep;
+use crate::error::{Error, Result};
+use crate::hook::HookStep;
+use crate::host::Host;
+use crate::namespace::Kind;
+use crate::process::{self, Account, CAP_SYS_ADMIN, Privileges, Program, clean};
+use crate::seccomp;
+use crate::spec::{Hook, Namespace, Process, PropagationKind, Spec, TimeOffset, sysctl_path};
+use crate::sys::Winsize;
+
+/// What a command says besides the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CreateOptions {
+    /// The container's id.
+    pub id: String,
+    /// The bundle's directory, absolute.
+    pub bundle: String,
+    /// The container's directory below the state directory, absolute.
+    pub state_directory: CString,
+    /// `--console-socket`, absolute.
+    pub console_socket: Option<CString>,
+    /// `--no-pivot`.
+    pub no_pivot: bool,
+    /// `--no-new-keyring`.
+    pub no_new_keyring: bool,
+    /// `--preserve-fds`, with those of LISTEN_FDS: how many descriptors from 3 on the program keeps.
+    pub preserve_fds: u32,
+}
+
+/// The process that `create` makes: the container's first.
+///
+/// # Errors
+/// Where the configuration asks for what this machine does not have.
+pub fn create(spec: &Spec, host: &Host, cgroup: Cgroup, options: &CreateOptions) -> Result<Plan> {
+    let linux = &spec.linux;
+    let new_user_namespace = linux.namespaces.user == Namespace::New;
+    let mut warnings = Vec::new();
+    let mut open = Opens::default();
+    let topology = topology(linux);
+
+    let root_path = path(&spec.root.path);
+    let root = open.add(Open::Tree { path: root_path.clone(), recursive: true });
+    let start = open.add(Open::StartFifo(below(&options.state_directory, "start")));
+    let verdict = open.add(Open::VerdictFifo(below(&options.state_directory, "verdict")));
+
+    let mut hop = vec![Step::DieWithParent];
+    for &kind in topology.hop_joins.iter().flatten() {
+        hop.push(join(&mut open, spec, kind));
+    }
+    if !topology.hop_unshares.is_empty() {
+        hop.push(Step::Unshare(topology.hop_unshares.clone()));
+        hop.push(Step::TimeOffsets { proc: open.add(Open::Proc), lines: offsets(&linux.time_offsets) });
+    }
+
+    let mut init = vec![Step::DieWithParent, Step::ResetSignals, Step::Umask(0)];
+
+    // What is done from outside comes before all else: no instruction of the container runs outside of its limits.
+    let at_birth = at_birth(spec, host, &cgroup);
+    if !at_birth.is_empty() {
+        init.push(Step::Rendezvous(Signal::Born));
+    }
+    if new_user_namespace || matches!(linux.namespaces.user, Namespace::Path(_)) && topology.hop_joins.is_some() {
+        init.push(Step::BecomeNamespaceRoot);
+    }
+    // After the maps: the files in /proc of an undumpable process belong to root alone.
+    init.push(Step::Undumpable);
+    for &kind in &topology.init_joins {
+        init.push(join(&mut open, spec, kind));
+        if kind == Kind::User {
+            init.push(Step::BecomeNamespaceRoot);
+        }
+    }
+    // The root of a cgroup namespace is the cgroup in which it is made.
+    if !topology.init_unshares.is_empty() {
+        init.push(Step::Unshare(topology.init_unshares.clone()));
+    }
+    init.push(Step::NewSession);
+    if !options.no_new_keyring {
+        init.push(Step::SessionKeyring(CString::new(format!("_ses.{}", options.id)).unwrap_or_default()));
+    }
+    if linux.namespaces.network == Namespace::New {
+        init.push(Step::LoopbackUp);
+    }
+
+    // --- the root filesystem, while / is still the host's
+    let own_mounts = linux.namespaces.mount != Namespace::Host;
+    if own_mounts {
+        let propagation = linux.rootfs_propagation.unwrap_or(PropagationKind::Slave);
+        // What is unbindable could not be copied any more.
+        let all = if propagation == PropagationKind::Unbindable { PropagationKind::Private } else { propagation };
+        init.push(Step::MountPropagation(all));
+        if propagation == PropagationKind::Shared {
+            init.push(Step::PrivateParent { path: root_path.clone() });
+        }
+        init.push(Step::AttachRoot { tree: root, path: root_path, propagation: all });
+    }
+    init.extend(crate::chroot::mounts(spec, &cgroup, &mut open));
+    init.extend(crate::chroot::devices(spec, host));
+    if let Some(process) = &spec.process {
+        // runc makes a missing working directory, and images rely on it.
+        init.push(Step::Directory { path: clean(&process.cwd) });
+    }
+
+    // --- hooks that see both the host's files and the container's
+    let mut at_root_ready = Vec::new();
+    for (point, hooks) in [("prestart", &spec.hooks.prestart), ("createRuntime", &spec.hooks.create_runtime)] {
+        if !hooks.is_empty() {
+            at_root_ready.push(ParentStep::Hooks { point, hooks: hooks.clone() });
+        }
+    }
+    if !at_root_ready.is_empty() {
+        init.push(Step::Rendezvous(Signal::RootReady));
+    }
+    init.extend(hooks("createContainer", &spec.hooks.create_container, &state(spec, options, "creating")));
+
+    // The terminal is bound onto /dev/console before /dev can become read-only.
+    if let Some(process) = spec.process.as_ref().filter(|p| p.terminal) {
+        init.push(console(process, options.console_socket.as_ref(), &mut open, own_mounts));
+    }
+    init.extend(crate::chroot::seals(spec));
+
+    // --- the change of root
+    init.push(match (own_mounts, options.no_pivot) {
+        (false, _) => Step::Chroot,
+        (true, true) => Step::MoveRoot,
+        (true, false) => Step::PivotRoot,
+    });
+    if let Some(kind) = linux.rootfs_propagation.filter(|_| own_mounts) {
+        init.push(Step::RootPropagation(kind));
+    }
+    init.extend(spec.hostname.clone().map(Step::Hostname));
+    init.extend(spec.domainname.clone().map(Step::Domainname));
+    for (key, value) in &linux.sysctl {
+        init.push(sysctl(&mut open, key, value));
+    }
+    if spec.root.readonly && own_mounts {
+        init.push(Step::ReadonlyRoot);
+    }
+    init.extend(linux.readonly_paths.iter().cloned().map(Step::ReadonlyPath));
+    if !linux.masked_paths.is_empty() {
+        init.push(Step::MaskPaths(linux.masked_paths.clone()));
+    }
+
+    // --- the process
+    let mut at_ready = Vec::new();
+    let mut tail = Tail::default();
+    if let Some(process) = &spec.process {
+        let context = ProcessContext {
+            host,
+            full_capabilities: new_user_namespace,
+            new_user_namespace,
+            seccomp: seccomp_program(spec)?,
+            preserve_fds: options.preserve_fds,
+            personality: linux.personality,
+            mapped: !linux.gid_mappings.is_empty(),
+        };
+        at_ready = outside_limits(process, new_user_namespace);
+        tail = become_process(process, &context, &mut open, &mut warnings)?;
+        init.append(&mut tail.before_start);
+    }
+    init.push(Step::Rendezvous(Signal::Ready));
+    init.push(Step::Detach { verdict });
+    init.push(Step::AwaitStart { fifo: start });
+    init.extend(hooks("startContainer", &spec.hooks.start_container, &state(spec, options, "created")));
+    init.append(&mut tail.after_start);
+
+    Ok(Plan {
+        open: open.0,
+        topology,
+        cgroup: Some(cgroup),
+        listener: listener(spec, state(spec, options, "creating")),
+        hop,
+        init,
+        at_birth,
+        at_root_ready,
+        at_ready,
+        root: Some(root),
+        hook_state: state(spec, options, "creating"),
+        warnings,
+    })
+}
+
+/// The container that `exec` enters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecTarget {
+    /// Its first process.
+    pub pid: i32,
+    /// The namespaces that it does not share with the host.
+    pub namespaces: Vec<Kind>,
+    /// It has a user namespace with mapped groups.
+    pub mapped: bool,
+    /// The process must be placed into cgroups after its birth (v1).
+    pub place_in_cgroups: bool,
+    /// The container's filter.
+    pub seccomp: Option<seccomp::Program>,
+    /// Who gets the filter's listener.
+    pub listener: Option<Listener>,
+    /// `linux.personality`.
+    pub personality: Option<u32>,
+    /// The container's id, for the keyring.
+    pub id: String,
+    /// `--console-socket`, absolute.
+    pub console_socket: Option<CString>,
+    /// `--preserve-fds`.
+    pub preserve_fds: u32,
+    /// `--no-new-keyring` of `create`.
+    pub no_new_keyring: bool,
+}
+
+/// The process that `exec` makes: another one in a container that exists.
+///
+/// # Errors
+/// Where the process document asks for what this machine does not have.
+pub fn exec(process: &Process, host: &Host, target: ExecTarget) -> Result<Plan> {
+    let mut warnings = Vec::new();
+    let mut open = Opens::default();
+    let has = |kind: Kind| target.namespaces.contains(&kind);
+    let handle = open.add(Open::Process { pid: target.pid });
+
+    let mut init = vec![Step::DieWithParent, Step::ResetSignals, Step::Umask(0)];
+    let mut at_birth = Vec::from_iter(oom_score_adj(process, host));
+    if target.place_in_cgroups {
+        at_birth.insert(0, ParentStep::PlaceInCgroups);
+    }
+    let initial = process.exec_cpu_affinity.as_ref().and_then(|a| a.initial.clone());
+    init.extend(initial.map(Step::CpuAffinity));
+    // With a user namespace of its own the process loses the power to raise hard limits when it joins.
+    at_birth.extend(outside_limits(process, has(Kind::User)));
+    if !at_birth.is_empty() {
+        init.push(Step::Rendezvous(Signal::Born));
+    }
+    let r#final = process.exec_cpu_affinity.as_ref().and_then(|a| a.r#final.clone());
+    init.extend(r#final.map(Step::CpuAffinity));
+    init.push(Step::Undumpable);
+    // Privileged opening of the console socket and of /proc has been done by the parent: from here on paths are the
+    // container's. All at once but the user namespace, which would take the power over the others.
+    let kinds: Vec<_> = target.namespaces.iter().copied().filter(|k| !matches!(k, Kind::Pid | Kind::User)).collect();
+    if !kinds.is_empty() {
+        init.push(Step::JoinProcess { process: handle, kinds });
+    }
+    if has(Kind::User) {
+        init.push(Step::JoinProcess { process: handle, kinds: vec![Kind::User] });
+        init.push(Step::BecomeNamespaceRoot);
+    }
+    init.push(Step::NewSession);
+    if !target.no_new_keyring {
+        init.push(Step::SessionKeyring(CString::new(format!("_ses.{}", target.id)).unwrap_or_default()));
+    }
+    if process.terminal {
+        init.push(console(process, target.console_socket.as_ref(), &mut open, false));
+    }
+    let context = ProcessContext {
+        host,
+        full_capabilities: has(Kind::User),
+        new_user_namespace: has(Kind::User),
+        seccomp: target.seccomp,
+        preserve_fds: target.preserve_fds,
+        personality: target.personality,
+        mapped: target.mapped,
+    };
+    let mut tail = become_process(process, &context, &mut open, &mut warnings)?;
+    init.append(&mut tail.before_start);
+    // The parent sees by the end of the channel whether the program was executed.
+    init.push(Step::Outlive);
+    init.append(&mut tail.after_start);
+
+    Ok(Plan {
+        topology: super::Topology {
+            around_clone: has(Kind::Pid).then_some(Kind::Pid),
+            ..super::Topology::default()
+        },
+        open: open.0,
+        cgroup: None,
+        listener: target.listener,
+        hop: Vec::new(),
+        init,
+        at_birth,
+        at_root_ready: Vec::new(),
+        at_ready: Vec::new(),
+        root: None,
+        hook_state: Default::default(),
+        warnings,
+    })
+}
+
+/// What [`become_process`] must know besides the process.
+struct ProcessContext<'a> {
+    host: &'a Host,
+    /// A user namespace: its first process has all capabilities in it.
+    full_capabilities: bool,
+    new_user_namespace: bool,
+    seccomp: Option<seccomp::Program>,
+    preserve_fds: u32,
+    personality: Option<u32>,
+    mapped: bool,
+}
+
+/// The last part of every process's script, on both sides of the wait for `start`.
+#[derive(Default)]
+struct Tail {
+    before_start: Vec<Step>,
+    after_start: Vec<Step>,
+}
+
+fn become_process(
+    process: &Process,
+    context: &ProcessContext<'_>,
+    open: &mut Opens,
+    warnings: &mut Vec<String>,
+) -> Result<Tail> {
+    let mut steps = Vec::new();
+    if !context.new_user_namespace {
+        steps.extend(process.rlimits.iter().copied().map(Step::Rlimit));
+    }
+    steps.extend(process.scheduler.map(Step::Scheduler));
+    steps.extend(process.io_priority.map(Step::IoPriority));
+    steps.extend(context.personality.map(Step::Personality));
+    steps.extend(labels(process, context.host, open)?);
+    steps.push(Step::OwnStdio { uid: process.user.uid });
+
+    let sets = granted(process, context, warnings);
+    // Dropping from the bounding set takes CAP_SETPCAP, which goes with the user.
+    steps.push(Step::BoundingSet { keep: sets.bounding, last: context.host.last_capability });
+    let groups = &process.user.additional_gids;
+    steps.push(Step::Account(Account {
+        uid: process.user.uid,
+        gid: process.user.gid,
+        groups: (!groups.is_empty() || !context.new_user_namespace || context.mapped).then(|| groups.clone()),
+        cwd: process.cwd.clone(),
+    }));
+    steps.push(Step::Umask(process.user.umask.unwrap_or(0o022)));
+    // Loading a filter takes either no_new_privs or CAP_SYS_ADMIN: without the first, the second stays until then, and
+    // only execve and this one capset(2) are left to the filter.
+    let keep_sys_admin = context.seccomp.is_some() && !process.no_new_privileges;
+    steps.push(Step::Privileges(Privileges { sets, keep_sys_admin }));
+    if process.no_new_privileges {
+        steps.push(Step::NoNewPrivileges);
+    }
+    if !process.env.iter().any(|v| v.as_bytes().starts_with(b"HOME=")) {
+        steps.push(Step::Home { uid: process.user.uid });
+    }
+    let program = Program::new(process);
+    steps.push(Step::FindProgram(program.clone()));
+    // Everything that was opened on the way closes at execve, whatever made it (CVE-2024-21626).
+    steps.push(Step::CloseFrom(3));
+    if context.preserve_fds > 0 {
+        steps.push(Step::KeepFds(context.preserve_fds));
+    }
+
+    let mut after_start = Vec::new();
+    match &context.seccomp {
+        // While there is a parent that can hand the listener over.
+        Some(program) if program.notifies() => steps.push(Step::SeccompListener(program.clone())),
+        Some(program) => after_start.push(Step::Seccomp(program.clone())),
+        None => {}
+    }
+    if keep_sys_admin {
+        after_start.push(Step::Privileges(Privileges { sets, keep_sys_admin: false }));
+    }
+    after_start.push(Step::Execute(program));
+    Ok(Tail { before_start: steps, after_start })
+}
+
+/// `config.md`, *Process*: a capability that can't be granted is left out with a warning.
+fn granted(process: &Process, context: &ProcessContext<'_>, warnings: &mut Vec<String>) -> crate::spec::Capabilities {
+    let mut sets = process.capabilities;
+    let known = u64::MAX >> (63 - context.host.last_capability.min(63));
+    let available = if context.full_capabilities { known } else { known & context.host.capabilities };
+    let wanted = sets.bounding | sets.effective | sets.inheritable | sets.permitted | sets.ambient;
+    for number in (0..64).filter(|n| wanted & !available & 1 << n != 0) {
+        warnings.push(format!("capability {} can't be granted and is left out", process::capability_name(number)));
+    }
+    for set in
+        [&mut sets.bounding, &mut sets.effective, &mut sets.inheritable, &mut sets.permitted, &mut sets.ambient]
+    {
+        *set &= available;
+    }
+    sets
+}
+
+/// Only a parent outside of the new user namespace may raise hard limits.
+fn outside_limits(process: &Process, new_user_namespace: bool) -> Vec<ParentStep> {
+    let limits = process.rlimits.iter().copied().map(ParentStep::Rlimit);
+    if new_user_namespace { limits.collect() } else { Vec::new() }
+}
+
+fn at_birth(spec: &Spec, host: &Host, cgroup: &Cgroup) -> Vec<ParentStep> {
+    let mut steps = Vec::new();
+    if spec.linux.namespaces.user == Namespace::New {
+        steps.push(ParentStep::IdMaps {
+            uids: spec.linux.uid_mappings.clone(),
+            gids: spec.linux.gid_mappings.clone(),
+        });
+    }
+    if cgroup.dirs.iter().any(|dir| !dir.is_unified()) {
+        steps.push(ParentStep::PlaceInCgroups);
+    }
+    steps.extend(spec.process.as_ref().and_then(|p| oom_score_adj(p, host)));
+    steps
+}
+
+fn oom_score_adj(process: &Process, host: &Host) -> Option<ParentStep> {
+    let optional = host.in_user_namespace || host.euid != 0;
+    process.oom_score_adj.map(|value| ParentStep::OomScoreAdj { value, optional })
+}
+
+fn join(open: &mut Opens, spec: &Spec, kind: Kind) -> Step {
+    let file = match kind.of(&spec.linux.namespaces) {
+        Namespace::Path(file) => path(file),
+        Namespace::Host | Namespace::New => CString::default(),
+    };
+    Step::Join { namespace: open.add(Open::Namespace { path: file, kind }), kind }
+}
+
+fn console(process: &Process, socket: Option<&CString>, open: &mut Opens, device: bool) -> Step {
+    Step::Console(ConsoleStep {
+        socket: socket.map(|path| open.add(Open::Socket(path.clone()))),
+        size: process.console_size.map(|size| Winsize { rows: size.height, columns: size.width }),
+        uid: process.user.uid,
+        device,
+    })
+}
+
+fn sysctl(open: &mut Opens, key: &str, value: &str) -> Step {
+    Step::Sysctl {
+        proc: open.add(Open::Proc),
+        path: CString::new(format!("sys/{}", sysctl_path(key))).unwrap_or_default(),
+        value: CString::new(value).unwrap_or_default(),
+    }
+}
+
+fn labels(process: &Process, host: &Host, open: &mut Opens) -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    let mut label = |file: &str, value: CString| Step::Label {
+        proc: open.add(Open::Proc),
+        file: CString::new(file).unwrap_or_default(),
+        value,
+    };
+    if let Some(profile) = &process.apparmor_profile {
+        if !host.apparmor {
+            return Err(Error::unsupported("/process/apparmorProfile", "apparmor is not enabled on this machine"));
+        }
+        let value = [b"exec ", profile.as_bytes()].concat();
+        steps.push(label("thread-self/attr/apparmor/exec", CString::new(value).unwrap_or_default()));
+    }
+    if let Some(selinux) = &process.selinux_label {
+        if !host.selinux {
+            return Err(Error::unsupported("/process/selinuxLabel", "selinux is not enabled on this machine"));
+        }
+        steps.push(label("thread-self/attr/exec", selinux.clone()));
+    }
+    Ok(steps)
+}
+
+fn seccomp_program(spec: &Spec) -> Result<Option<seccomp::Program>> {
+    spec.linux.seccomp.as_ref().map(|profile| seccomp::compile(profile, seccomp::NATIVE)).transpose()
+}
+
+fn hooks(point: &'static str, hooks: &[Hook], state: &(String, String)) -> Vec<Step> {
+    hooks.iter().enumerate().map(|(i, hook)| Step::Hook(HookStep::new(point, i, hook, state))).collect()
+}
+
+fn state(spec: &Spec, options: &CreateOptions, status: &str) -> (String, String) {
+    state_document(&spec.oci_version, &options.id, status, &options.bundle, &spec.annotations)
+}
+
+/// Who gets the listener of the filter, when it has one.
+pub(crate) fn listener(spec: &Spec, state: (String, String)) -> Option<Listener> {
+    let profile = spec.linux.seccomp.as_ref()?;
+    let socket = profile.listener_path.clone()?;
+    Some(Listener { socket, metadata: profile.listener_metadata.clone(), oci_version: spec.oci_version.clone(), state })
+}
+
+/// The state document of `runtime.md` in two halves, with the place of the pid between them.
+pub(crate) fn state_document(
+    oci_version: &str,
+    id: &str,
+    status: &str,
+    bundle: &str,
+    annotations: &BTreeMap<String, String>,
+) -> (String, String) {
+    let text = |value: &str| serde_json::Value::from(value).to_string();
+    let (version, id, status, bundle) = (text(oci_version), text(id), text(status), text(bundle));
+    let head = format!("{{\"ociVersion\":{version},\"id\":{id},\"status\":{status},\"pid\":");
+    if annotations.is_empty() {
+        return (head, format!(",\"bundle\":{bundle}}}"));
+    }
+    let annotations = serde_json::Value::from_iter(annotations.iter().map(|(k, v)| (k.as_str(), v.as_str())));
+    (head, format!(",\"bundle\":{bundle},\"annotations\":{annotations}}}"))
+}
+
+fn offsets(offsets: &[TimeOffset]) -> CString {
+    let line = |o: &TimeOffset| {
+        format!("{} {} {}\n", if o.boottime { "boottime" } else { "monotonic" }, o.secs, o.nanosecs)
+    };
+    CString::new(offsets.iter().map(line).collect::<String>()).unwrap_or_default()
+}
+
+fn path(path: &Path) -> CString {
+    use std::os::unix::ffi::OsStrExt;
+    CString::new(path.as_os_str().as_bytes()).unwrap_or_default()
+}
+
+fn below(directory: &CString, name: &str) -> CString {
+    CString::new([directory.as_bytes(), b"/", name.as_bytes()].concat()).unwrap_or_default()
+}
+

@@ -1,0 +1,350 @@
+//! What is known of a container on disk: the only writer below the state directory (`--root`).
+//!
+//! Each container has a directory of its own, named by its id:
+//!
+//! | file | written | holds |
+//! |---|---|---|
+//! | `state.json` | before the first effect, and again when `created` is true | [`Record`]: enough to undo every effect |
+//! | `config.json` | with the first | the configuration as it was: later changes in the bundle do not count |
+//! | `seccomp.bpf` | with the first | the compiled filter, for `exec` |
+//! | `start`, `verdict` | by the launch | the FIFOs between `start` and init |
+//!
+//! Whether the container runs is never written: it is read off the process, its FIFO and its freezer, so no kill at any
+//! instant can make the file lie.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::fs;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::cgroup;
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::{self, Errno};
+
+/// Where a container is in its life (`runtime.md`, *State*; `paused` is every runtime's).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// It is being made, or its making was broken off.
+    Creating,
+    /// Its first process waits for `start`.
+    Created,
+    /// Its program runs.
+    Running,
+    /// Its cgroup is frozen.
+    Paused,
+    /// Its first process has ended.
+    Stopped,
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Status::Creating => "creating",
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Paused => "paused",
+            Status::Stopped => "stopped",
+        })
+    }
+}
+
+/// `state.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Record {
+    /// Of this format.
+    pub(crate) version: u32,
+    pub(crate) oci_version: String,
+    pub(crate) id: String,
+    pub(crate) bundle: PathBuf,
+    pub(crate) rootfs: PathBuf,
+    /// RFC 3339, UTC, nanoseconds.
+    pub(crate) created: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// The user who made it.
+    pub(crate) owner: u32,
+    pub(crate) cgroup: cgroup::Record,
+    /// The names of the namespaces that it does not share with the host.
+    pub(crate) namespaces: Vec<String>,
+    pub(crate) mapped: bool,
+    pub(crate) no_new_keyring: bool,
+    pub(crate) personality: Option<u32>,
+    pub(crate) has_process: bool,
+    pub(crate) has_poststart: bool,
+    pub(crate) has_poststop: bool,
+    /// The steps after `start`, for its errors.
+    pub(crate) late_steps: Vec<(u32, String)>,
+    /// `None`: creating.
+    pub(crate) init: Option<Init>,
+}
+
+/// The first process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Init {
+    pub(crate) pid: i32,
+    /// Clock ticks since boot, proc_pid_stat(5) field 22: a pid is used again, a pid with its start time is not.
+    pub(crate) start_time: u64,
+}
+
+/// Of `state.json`'s format.
+pub(crate) const VERSION: u32 = 1;
+
+/// A container's directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Directory(pub(crate) PathBuf);
+
+impl Directory {
+    /// Makes it. Fails where it exists.
+    pub(crate) fn create(parent: &Path, id: &str) -> Result<Self> {
+        let path = parent.join(id);
+        match fs::DirBuilder::new().mode(0o700).create(&path) {
+            Ok(()) => Ok(Directory(path)),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                Err(Error::new(ErrorKind::Exists, "container with given ID already exists"))
+            }
+            Err(e) => Err(Error::system(format!("make directory {}", path.display()), e.into())),
+        }
+    }
+
+    /// A file's path, for calls that want a C string.
+    pub(crate) fn as_cstring(&self) -> CString {
+        CString::new(self.0.as_os_str().as_bytes()).unwrap_or_default()
+    }
+
+    /// Writes a file that is read as a whole or not at all.
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.0.join(name);
+        let failed = |e: io::Error| Error::system(format!("write {}", path.display()), e.into());
+        fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)
+            .and_then(|mut file| file.write_all(bytes))
+            .map_err(failed)
+    }
+
+    pub(crate) fn write_config(&self, bytes: &[u8]) -> Result<()> {
+        self.write("config.json", bytes)
+    }
+
+    pub(crate) fn read_config(&self) -> Result<Vec<u8>> {
+        let path = self.0.join("config.json");
+        fs::read(&path).map_err(|e| Error::system(format!("read {}", path.display()), e.into()))
+    }
+
+    pub(crate) fn write_seccomp(&self, program: &crate::seccomp::Program) -> Result<()> {
+        self.write("seccomp.bpf", &program.to_bytes())
+    }
+
+    pub(crate) fn read_seccomp(&self) -> Result<Option<crate::seccomp::Program>> {
+        let path = self.0.join("seccomp.bpf");
+        match fs::read(&path) {
+            Ok(bytes) => crate::seccomp::Program::from_bytes(&bytes).map(Some),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::system(format!("read {}", path.display()), e.into())),
+        }
+    }
+
+    /// Over a temporary name: a reader sees the old text or the new one.
+    pub(crate) fn write_state(&self, record: &Record) -> Result<()> {
+        let text = serde_json::to_vec(record)
+            .map_err(|e| Error::new(ErrorKind::System, format!("write state.json: {e}")))?;
+        self.write("state.json.new", &text)?;
+        let (from, to) = (self.0.join("state.json.new"), self.0.join("state.json"));
+        fs::rename(&from, &to).map_err(|e| Error::system(format!("rename {}", from.display()), e.into()))
+    }
+
+    /// Reads `state.json`. [`ErrorKind::NotFound`]: there is none.
+    pub(crate) fn read_state(&self) -> Result<Record> {
+        let path = self.0.join("state.json");
+        let bytes = fs::read(&path).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => not_found(),
+            _ => Error::system(format!("read {}", path.display()), e.into()),
+        })?;
+        let record: Record = serde_json::from_slice(&bytes)
+            .map_err(|e| Error::new(ErrorKind::System, format!("read {}: {e}", path.display())))?;
+        if record.version != VERSION {
+            let text = format!("read {}: written by another version ({})", path.display(), record.version);
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        }
+        Ok(record)
+    }
+
+    /// Removes it with all that is in it.
+    pub(crate) fn remove(&self) -> Result<()> {
+        match fs::remove_dir_all(&self.0) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                Err(Error::system(format!("remove {}", self.0.display()), e.into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The end of init's FIFO that says `start`. `None`: init does not wait (any more).
+    pub(crate) fn open_start(&self) -> Result<Option<OwnedFd>> {
+        let path = self.0.join("start");
+        // Without a reader ENXIO, fifo(7). Init's own descriptor is close-on-exec, so the kernel answers whether the program
+        // has been executed.
+        match fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&path) {
+            Ok(file) => Ok(Some(file.into())),
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENXIO | libc::ENOENT)) => Ok(None),
+            Err(e) => Err(Error::system(format!("open {}", path.display()), e.into())),
+        }
+    }
+
+    /// The end of init's FIFO that says why the program was not executed.
+    pub(crate) fn open_verdict(&self) -> Result<OwnedFd> {
+        let path = self.0.join("verdict");
+        let failed = |errno| Error::system(format!("open {}", path.display()), errno);
+        // Not blocking while it is opened: init may have ended.
+        let opened = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path);
+        let fd = OwnedFd::from(opened.map_err(|e| failed(e.into()))?);
+        sys::set_blocking(fd.as_fd()).map_err(failed)?;
+        Ok(fd)
+    }
+}
+
+/// The text that containerd and the Rust shim take for "gone".
+pub(crate) fn not_found() -> Error {
+    Error::new(ErrorKind::NotFound, "container does not exist")
+}
+
+/// The id's alphabet is runc's. An id is a directory's name below the state directory and must stay one.
+pub(crate) fn check_id(id: &str) -> Result<()> {
+    let valid = !id.is_empty()
+        && id.len() <= 1024
+        && id != "."
+        && id != ".."
+        && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+-.".contains(&b));
+    if valid { Ok(()) } else { Err(Error::new(ErrorKind::InvalidId, "invalid container ID format")) }
+}
+
+impl Init {
+    /// The process that has this pid now.
+    pub(crate) fn of(pid: i32) -> Result<Self> {
+        match process_stat(pid)? {
+            Some((_, start_time)) => Ok(Init { pid, start_time }),
+            None => Err(Error::system(format!("read the start time of process {pid}"), Errno(libc::ESRCH))),
+        }
+    }
+
+    /// A handle of it. `None`: it has ended, also when nobody has waited for it yet.
+    pub(crate) fn open(&self) -> Result<Option<OwnedFd>> {
+        let pidfd = match sys::pidfd_open(self.pid) {
+            Ok(pidfd) => pidfd,
+            // EINVAL: the pid is now a thread's.
+            Err(Errno(libc::ESRCH | libc::EINVAL)) => return Ok(None),
+            Err(errno) => return Err(Error::system(format!("open process {}", self.pid), errno)),
+        };
+        // After the handle: what is read now is about the process that the handle keeps, or about none.
+        Ok(self.is_alive()?.then_some(pidfd))
+    }
+
+    /// Whether it runs.
+    pub(crate) fn is_alive(&self) -> Result<bool> {
+        Ok(process_stat(self.pid)?.is_some_and(|(state, start_time)| {
+            start_time == self.start_time && !matches!(state, b'Z' | b'X' | b'x')
+        }))
+    }
+}
+
+/// State and start time of a process, proc_pid_stat(5). `None`: there is no such process.
+fn process_stat(pid: i32) -> Result<Option<(u8, u64)>> {
+    let path = format!("/proc/{pid}/stat");
+    match fs::read(&path) {
+        Ok(text) => match parse_stat(&text) {
+            Some(stat) => Ok(Some(stat)),
+            None => Err(Error::new(ErrorKind::System, format!("read {path}: not the text of a process"))),
+        },
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(None),
+        Err(e) => Err(Error::system(format!("read {path}"), e.into())),
+    }
+}
+
+/// The name, in parentheses, may hold anything, also parentheses: what follows the last one counts.
+fn parse_stat(text: &[u8]) -> Option<(u8, u64)> {
+    let end = text.iter().rposition(|&b| b == b')')?;
+    let mut fields = text.get(end + 1..)?.split(u8::is_ascii_whitespace).filter(|f| !f.is_empty());
+    let state = *fields.next()?.first()?;
+    // Field 3 was the state, 22 is the start time.
+    let start = fields.nth(18)?;
+    Some((state, std::str::from_utf8(start).ok()?.parse().ok()?))
+}
+
+/// The present time as RFC 3339 in UTC with nanoseconds.
+pub(crate) fn now() -> String {
+    rfc3339(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+/// A time since the epoch as RFC 3339 in UTC with nanoseconds.
+#[must_use]
+pub fn rfc3339(since_epoch: Duration) -> String {
+    let (days, second) = (since_epoch.as_secs() / 86400, since_epoch.as_secs() % 86400);
+    // Days since 0000-03-01, in eras of 400 years: the leap day is then a year's last.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (year, month) = if month < 10 { (year, month + 3) } else { (year + 1, month - 9) };
+    format!(
+        "{:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:09}Z",
+        era * 400 + year,
+        second / 3600,
+        second / 60 % 60,
+        second % 60,
+        since_epoch.subsec_nanos()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_names() {
+        for id in ["a", "A-1_2+3.4", "...", "-"] {
+            check_id(id).unwrap();
+        }
+        for id in ["", ".", "..", "a/b", "a b", "ä", "a\0", "../x", "\n"] {
+            assert_eq!(check_id(id).unwrap_err().kind(), ErrorKind::InvalidId, "{id:?}");
+        }
+    }
+
+    #[test]
+    fn times_are_rfc3339() {
+        for (secs, nanos, expect) in [
+            (0, 0, "1970-01-01T00:00:00.000000000Z"),
+            (951_782_400, 5, "2000-02-29T00:00:00.000000005Z"),
+            (1_709_251_199, 999_999_999, "2024-02-29T23:59:59.999999999Z"),
+            (4_107_542_399, 0, "2100-02-28T23:59:59.000000000Z"),
+            (4_107_542_400, 0, "2100-03-01T00:00:00.000000000Z"),
+        ] {
+            assert_eq!(rfc3339(Duration::new(secs, nanos)), expect);
+        }
+    }
+
+    #[test]
+    fn stat_is_read_behind_the_name() {
+        let line = |name: &str| format!("7 ({name}) S 1 7 7 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 4711 0 0");
+        for name in ["sh", ") Z 1 (", "a b"] {
+            assert_eq!(parse_stat(line(name).as_bytes()), Some((b'S', 4711)));
+        }
+        assert_eq!(parse_stat(b"7 (x) S 1"), None);
+        let own = Init::of(std::process::id() as i32).unwrap();
+        assert!(own.is_alive().unwrap());
+        assert!(!Init { start_time: own.start_time + 1, ..own }.is_alive().unwrap());
+    }
+}
