@@ -5,6 +5,7 @@
 //! A function is `unsafe` only where the caller must keep a promise that its types can't express.
 #![allow(unsafe_code)]
 
+mod bpf;
 mod clone;
 mod cred;
 mod dir;
@@ -17,6 +18,7 @@ mod net;
 mod process;
 mod tty;
 
+pub use bpf::*;
 pub use clone::{Clone3, Fork, clone3, pidfd_getfd, pidfd_open, pidfd_send_signal, wait_exit};
 pub use cred::*;
 pub use dir::{Entry, read_entries};
