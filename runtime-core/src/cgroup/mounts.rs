@@ -38,3 +38,37 @@ pub fn mounts(dirs: &[Dir]) -> Vec<MountFacts> {
     };
     dirs.iter().filter(|dir| !dir.is_unified()).map(facts).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hierarchies_are_named() {
+        let dir = |hierarchy: &str, mount: &str| Dir {
+            hierarchy: hierarchy.into(),
+            mount: mount.into(),
+            path: format!("{mount}/a").into(),
+        };
+        let check = |dirs: &[Dir], expect: &[(&str, &str, &str, &[&str])]| {
+            let expect: Vec<_> = expect
+                .iter()
+                .map(|(name, option, source, links)| MountFacts {
+                    name: (*name).into(),
+                    option: (*option).into(),
+                    source: source.into(),
+                    links: links.iter().map(ToString::to_string).collect(),
+                })
+                .collect();
+            assert_eq!(mounts(dirs), expect);
+        };
+        check(&[dir("", "/sys/fs/cgroup")], &[("", "", "/sys/fs/cgroup/a", &[])]);
+        check(
+            &[dir("cpu,cpuacct", "/c/cpu,cpuacct"), dir("name=systemd", "/c/systemd"), dir("", "/c/unified")],
+            &[
+                ("cpu,cpuacct", "cpu,cpuacct", "/c/cpu,cpuacct/a", &["cpu", "cpuacct"]),
+                ("systemd", "name=systemd", "/c/systemd/a", &[]),
+            ],
+        );
+    }
+}

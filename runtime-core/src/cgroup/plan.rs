@@ -93,3 +93,102 @@ fn dirs(path: Option<&str>, id: &str, layout: &Layout) -> Result<Vec<Dir>> {
     }
     Ok(dirs)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{Cpu, Resources};
+
+    fn hierarchy(controllers: &[&str], mount: &str, own: &str) -> Hierarchy {
+        let controllers = controllers.iter().map(ToString::to_string).collect();
+        Hierarchy { controllers, mount: mount.into(), own: own.into() }
+    }
+
+    fn v2() -> Layout {
+        Layout { v1: vec![], unified: Some(hierarchy(&["cpu", "memory"], "/sys/fs/cgroup", "/user/session")) }
+    }
+
+    fn hybrid() -> Layout {
+        Layout {
+            v1: vec![
+                hierarchy(&["cpu", "cpuacct"], "/c/cpu,cpuacct", "/mine"),
+                hierarchy(&["cpuset"], "/c/cpuset", "/"),
+                hierarchy(&["devices"], "/c/devices", "/../.."),
+                hierarchy(&["name=systemd"], "/c/systemd", "/init.scope"),
+            ],
+            unified: Some(hierarchy(&[], "/c/unified", "/own")),
+        }
+    }
+
+    #[test]
+    fn directories_are_found() {
+        let check = |layout: &Layout, path: Option<&str>, expect: Result<&[&str], &str>| {
+            let dirs = dirs(path, "id", layout);
+            let dirs = dirs.map(|dirs| dirs.into_iter().map(|dir| dir.path).collect::<Vec<_>>());
+            let expect = expect.map(|dirs| dirs.iter().map(std::path::PathBuf::from).collect());
+            assert_eq!(dirs.map_err(|e| e.to_string()), expect.map_err(str::to_owned), "{path:?}");
+        };
+        type Result<T, E> = std::result::Result<T, E>;
+        check(&v2(), Some("/a/b"), Ok(&["/sys/fs/cgroup/a/b"]));
+        check(&v2(), Some("/../../a/./b/../c"), Ok(&["/sys/fs/cgroup/a/c"]));
+        check(&v2(), Some("a/b"), Ok(&["/sys/fs/cgroup/user/a/b"]));
+        check(&v2(), Some("../../../../a"), Ok(&["/sys/fs/cgroup/user/a"]));
+        check(&v2(), None, Ok(&["/sys/fs/cgroup/user/id"]));
+        let nothing = |path| format!("/linux/cgroupsPath: {path:?} names no cgroup");
+        for path in ["/", "", ".", "a/..", "/..", "a\0b"] {
+            check(&v2(), Some(path), Err(&nothing(path)));
+        }
+        check(
+            &hybrid(),
+            Some("/a"),
+            Ok(&["/c/cpu,cpuacct/a", "/c/cpuset/a", "/c/devices/a", "/c/systemd/a", "/c/unified/a"]),
+        );
+        check(
+            &hybrid(),
+            Some("../a"),
+            Ok(&[
+                "/c/cpu,cpuacct/mine/a",
+                "/c/cpuset/a",
+                "/c/devices/a",
+                "/c/systemd/init.scope/a",
+                "/c/unified/own/a",
+            ]),
+        );
+        let none = "/linux/cgroupsPath: no cgroup hierarchy is mounted on /sys/fs/cgroup";
+        check(&Layout::default(), Some("/a"), Err(none));
+    }
+
+    #[test]
+    fn a_whole_plan() {
+        let cpu = Cpu { shares: Some(1024), cpus: Some("0".into()), ..Cpu::default() };
+        let linux = Linux { resources: Resources { cpu, ..Resources::default() }, ..Linux::default() };
+        let cgroup = plan(&linux, "id", &hybrid(), Options { rootless: true, ..Options::default() }).unwrap();
+        let write = |dir, file: &str, value: Value, pointer: &str| Write {
+            dir,
+            file: file.into(),
+            value,
+            pointer: pointer.into(),
+            on_failure: OnFailure::Fail,
+        };
+        let text = |text: &str| Value::Text(text.into());
+        let head = [
+            write(1, "cpuset.cpus", text("0"), "/linux/resources/cpu/cpus"),
+            write(0, "cpu.shares", text("1024"), "/linux/resources/cpu/shares"),
+            write(1, "cpuset.mems", Value::Parent, ""),
+            write(2, "devices.deny", text("a *:* rwm"), "/linux/resources/devices"),
+            write(2, "devices.allow", text("b *:* m"), "/linux/resources/devices"),
+        ];
+        assert_eq!(cgroup.writes[..5], head);
+        assert_eq!(cgroup.writes.len(), 4 + 10);
+        assert_eq!((cgroup.devices, cgroup.best_effort), (None, true));
+
+        let error = plan(&linux, "id", &v2(), Options::default()).unwrap_err().to_string();
+        assert_eq!(error, "/linux/resources/cpu/cpus: cgroup v2 has no cpuset controller here");
+        let linux = Linux { cgroups_path: Some("a".into()), ..Linux::default() };
+        let cgroup = plan(&linux, "id", &v2(), Options { owner: Some(7), ..Options::default() }).unwrap();
+        assert_eq!((cgroup.writes, cgroup.owner, cgroup.best_effort), (vec![], Some(7), false));
+        assert!(cgroup.devices.is_some());
+        let cgroup = plan(&linux, "id", &v2(), Options { skip_devices: true, ..Options::default() }).unwrap();
+        assert_eq!(cgroup.devices, None);
+    }
+}

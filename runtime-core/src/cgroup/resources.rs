@@ -405,3 +405,322 @@ fn instead(file: &str, value: &dyn Display) -> OnFailure {
 fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{NetworkResources, Rdma, WeightDevice};
+
+    fn dir(hierarchy: &str) -> Dir {
+        Dir { hierarchy: hierarchy.into(), mount: "/m".into(), path: "/m/c".into() }
+    }
+
+    /// `HIERARCHY/FILE=VALUE`, with what happens on failure behind it.
+    fn lines(resources: &Resources, dirs: &[Dir]) -> Result<(Vec<String>, Vec<String>), String> {
+        let limits = limits(resources, dirs, None).map_err(|e| e.to_string())?;
+        let line = |write: &Write| {
+            let Value::Text(value) = &write.value else { panic!("{write:?}") };
+            let failure = match &write.on_failure {
+                OnFailure::Fail => String::new(),
+                OnFailure::Skip => " skip".into(),
+                OnFailure::Later => " later".into(),
+                OnFailure::Instead { file, value } => format!(" else {file}={value}"),
+            };
+            format!("{}/{}={value}{failure}", dirs[write.dir].hierarchy, write.file)
+        };
+        let ignored = limits.ignored.iter().map(|(pointer, _)| pointer.replace("/linux/resources/", "")).collect();
+        Ok((limits.writes.iter().map(line).collect(), ignored))
+    }
+
+    /// What becomes of it on v1 and on v2. A word in `<>` stands for what is ignored, `!` begins an error.
+    fn check(resources: &Resources, v1: &[&str], v2: &[&str]) {
+        let all = ["cpuset", "cpu,cpuacct", "memory", "pids", "blkio", "hugetlb", "net_cls,net_prio", "rdma"];
+        let v1_dirs: Vec<_> = all.iter().map(|name| dir(name)).collect();
+        for (dirs, expect) in [(v1_dirs.as_slice(), v1), (&[dir("")], v2)] {
+            let result = match lines(resources, dirs) {
+                Ok((writes, ignored)) => writes.into_iter().chain(ignored.iter().map(|i| format!("<{i}>"))).collect(),
+                Err(error) => vec![format!("!{}", error.replace("/linux/resources/", ""))],
+            };
+            assert_eq!(result, expect, "{resources:?}");
+        }
+    }
+
+    fn memory(memory: Memory) -> Resources {
+        Resources { memory, ..Resources::default() }
+    }
+
+    fn cpu(cpu: Cpu) -> Resources {
+        Resources { cpu, ..Resources::default() }
+    }
+
+    #[test]
+    fn nothing_and_zeros_set_nothing() {
+        check(&Resources::default(), &[], &[]);
+        let zeros = Resources {
+            memory: Memory { limit: Some(0), reservation: Some(0), swap: Some(0), ..Memory::default() },
+            cpu: Cpu {
+                shares: Some(0),
+                quota: Some(0),
+                period: Some(0),
+                realtime_runtime: Some(0),
+                realtime_period: Some(0),
+                cpus: Some(String::new()),
+                ..Cpu::default()
+            },
+            block_io: BlockIo { weight: Some(0), leaf_weight: Some(0), ..BlockIo::default() },
+            network: NetworkResources { class_id: Some(0), ..NetworkResources::default() },
+            ..Resources::default()
+        };
+        check(&zeros, &[], &[]);
+    }
+
+    #[test]
+    fn memory_limits() {
+        let m = |limit, swap| memory(Memory { limit, swap, ..Memory::default() });
+        check(&m(Some(100), None), &["memory/memory.limit_in_bytes=100 later"], &["/memory.max=100"]);
+        check(
+            &m(Some(100), Some(300)),
+            &["memory/memory.limit_in_bytes=100 later", "memory/memory.memsw.limit_in_bytes=300"],
+            &["/memory.swap.max=200", "/memory.max=100"],
+        );
+        check(
+            &m(Some(100), Some(100)),
+            &["memory/memory.limit_in_bytes=100 later", "memory/memory.memsw.limit_in_bytes=100"],
+            &["/memory.swap.max=0 skip", "/memory.max=100"],
+        );
+        check(
+            &m(Some(100), Some(-1)),
+            &["memory/memory.limit_in_bytes=100 later", "memory/memory.memsw.limit_in_bytes=-1"],
+            &["/memory.swap.max=max skip", "/memory.max=100"],
+        );
+        check(
+            &m(Some(-1), None),
+            &["memory/memory.limit_in_bytes=-1 later", "memory/memory.memsw.limit_in_bytes=-1 skip"],
+            &["/memory.swap.max=max skip", "/memory.max=max"],
+        );
+        check(
+            &m(Some(-1), Some(50)),
+            &["memory/memory.limit_in_bytes=-1 later", "memory/memory.memsw.limit_in_bytes=50"],
+            &["/memory.swap.max=50", "/memory.max=max"],
+        );
+        check(
+            &m(None, Some(300)),
+            &["memory/memory.memsw.limit_in_bytes=300"],
+            &["!memory/swap: unable to set swap limit without memory limit"],
+        );
+        check(
+            &m(Some(300), Some(100)),
+            &["memory/memory.limit_in_bytes=300 later", "memory/memory.memsw.limit_in_bytes=100"],
+            &["!memory/swap: memory+swap limit should be >= memory limit"],
+        );
+        check(
+            &memory(Memory {
+                reservation: Some(50),
+                swappiness: Some(60),
+                disable_oom_killer: true,
+                kernel: Some(1),
+                kernel_tcp: Some(1),
+                use_hierarchy: Some(false),
+                check_before_update: true,
+                ..Memory::default()
+            }),
+            &[
+                "memory/memory.soft_limit_in_bytes=50",
+                "memory/memory.oom_control=1",
+                "memory/memory.swappiness=60",
+                "<memory/useHierarchy>",
+                "<memory/kernel>",
+                "<memory/kernelTCP>",
+            ],
+            &[
+                "/memory.low=50",
+                "<memory/swappiness>",
+                "<memory/disableOOMKiller>",
+                "<memory/useHierarchy>",
+                "<memory/kernel>",
+                "<memory/kernelTCP>",
+            ],
+        );
+        let error = "!memory/swappiness: 101 is not between 0 and 100";
+        check(&memory(Memory { swappiness: Some(101), ..Memory::default() }), &[error], &[error]);
+        check(&memory(Memory { swappiness: Some(u64::MAX), ..Memory::default() }), &[], &[]);
+    }
+
+    #[test]
+    fn cpu_limits() {
+        let shares = |shares| cpu(Cpu { shares: Some(shares), ..Cpu::default() });
+        check(&shares(512), &["cpu,cpuacct/cpu.shares=512"], &["/cpu.weight=59"]);
+        check(&shares(1), &["!cpu/shares: the minimum allowed cpu-shares is 2"], &["/cpu.weight=1"]);
+        check(&shares(300_000), &["!cpu/shares: the maximum allowed cpu-shares is 262144"], &["/cpu.weight=10000"]);
+        check(
+            &cpu(Cpu { quota: Some(50_000), period: Some(20_000), burst: Some(0), ..Cpu::default() }),
+            &[
+                "cpu,cpuacct/cpu.cfs_period_us=20000 later",
+                "cpu,cpuacct/cpu.cfs_burst_us=0 later",
+                "cpu,cpuacct/cpu.cfs_quota_us=50000",
+            ],
+            &["/cpu.max.burst=0 later", "/cpu.max=50000 20000"],
+        );
+        check(
+            &cpu(Cpu { quota: Some(50_000), ..Cpu::default() }),
+            &["cpu,cpuacct/cpu.cfs_quota_us=50000"],
+            &["/cpu.max=50000 100000"],
+        );
+        check(
+            &cpu(Cpu { quota: Some(-1), ..Cpu::default() }),
+            &["cpu,cpuacct/cpu.cfs_quota_us=-1"],
+            &["/cpu.max=max 100000"],
+        );
+        check(
+            &cpu(Cpu { period: Some(50_000), ..Cpu::default() }),
+            &["cpu,cpuacct/cpu.cfs_period_us=50000 later"],
+            &["/cpu.max=max 50000"],
+        );
+        check(
+            &cpu(Cpu { shares: Some(2), idle: Some(1), ..Cpu::default() }),
+            &["cpu,cpuacct/cpu.shares=2", "cpu,cpuacct/cpu.idle=1"],
+            &["/cpu.weight=1", "/cpu.idle=1"],
+        );
+        check(
+            &cpu(Cpu { shares: Some(2), idle: Some(0), ..Cpu::default() }),
+            &["cpu,cpuacct/cpu.idle=0", "cpu,cpuacct/cpu.shares=2"],
+            &["/cpu.idle=0", "/cpu.weight=1"],
+        );
+        check(
+            &cpu(Cpu { realtime_period: Some(1_000_000), realtime_runtime: Some(1000), ..Cpu::default() }),
+            &["cpu,cpuacct/cpu.rt_period_us=1000000 later", "cpu,cpuacct/cpu.rt_runtime_us=1000"],
+            &["<cpu/realtimeRuntime>"],
+        );
+        check(
+            &cpu(Cpu { cpus: Some("0-1".into()), mems: Some("0".into()), ..Cpu::default() }),
+            &["cpuset/cpuset.cpus=0-1", "cpuset/cpuset.mems=0"],
+            &["/cpuset.cpus=0-1", "/cpuset.mems=0"],
+        );
+    }
+
+    #[test]
+    fn pids_limits() {
+        let pids = |limit| Resources { pids_limit: Some(limit), ..Resources::default() };
+        check(&pids(50), &["pids/pids.max=50"], &["/pids.max=50"]);
+        check(&pids(0), &["pids/pids.max=1"], &["/pids.max=1"]);
+        check(&pids(-1), &["pids/pids.max=max"], &["/pids.max=max"]);
+        check(&pids(-5), &["pids/pids.max=max"], &["/pids.max=max"]);
+    }
+
+    #[test]
+    fn block_io_limits() {
+        let io = |block_io| Resources { block_io, ..Resources::default() };
+        check(
+            &io(BlockIo {
+                weight: Some(500),
+                leaf_weight: Some(10),
+                weight_device: vec![WeightDevice { major: 8, minor: 0, weight: Some(1000), leaf_weight: Some(20) }],
+                ..BlockIo::default()
+            }),
+            &[
+                "blkio/blkio.weight=500 else blkio.bfq.weight=500",
+                "blkio/blkio.leaf_weight=10",
+                "blkio/blkio.weight_device=8:0 1000 else blkio.bfq.weight_device=8:0 1000",
+                "blkio/blkio.leaf_weight_device=8:0 20",
+            ],
+            &[
+                "/io.bfq.weight=500 else io.weight=4950",
+                "/io.bfq.weight=8:0 1000 else io.weight=8:0 10000",
+                "<blockIO/weightDevice/0/leafWeight>",
+                "<blockIO/leafWeight>",
+            ],
+        );
+        let device = |rate| vec![ThrottleDevice { major: 8, minor: 16, rate }];
+        check(
+            &io(BlockIo {
+                throttle_read_bps: device(1),
+                throttle_write_bps: device(2),
+                throttle_read_iops: device(3),
+                throttle_write_iops: device(0),
+                ..BlockIo::default()
+            }),
+            &[
+                "blkio/blkio.throttle.read_bps_device=8:16 1",
+                "blkio/blkio.throttle.write_bps_device=8:16 2",
+                "blkio/blkio.throttle.read_iops_device=8:16 3",
+                "blkio/blkio.throttle.write_iops_device=8:16 0",
+            ],
+            &["/io.max=8:16 rbps=1", "/io.max=8:16 wbps=2", "/io.max=8:16 riops=3", "/io.max=8:16 wiops=max"],
+        );
+    }
+
+    #[test]
+    fn other_limits() {
+        let huge = |size: &str| Resources { hugepage_limits: vec![(size.into(), 7)], ..Resources::default() };
+        check(
+            &huge("2MB"),
+            &["hugetlb/hugetlb.2MB.limit_in_bytes=7", "hugetlb/hugetlb.2MB.rsvd.limit_in_bytes=7 skip"],
+            &["/hugetlb.2MB.max=7", "/hugetlb.2MB.rsvd.max=7 skip"],
+        );
+        let error =
+            |suffix| format!("!hugepageLimits/0/limit: \"hugetlb./../x.{suffix}\" is not the name of a control file");
+        check(&huge("/../x"), &[&error("limit_in_bytes")], &[&error("max")]);
+        check(
+            &Resources {
+                network: NetworkResources { class_id: Some(0x10_0001), priorities: vec![("lo".into(), 3)] },
+                ..Resources::default()
+            },
+            &["net_cls,net_prio/net_cls.classid=1048577", "net_cls,net_prio/net_prio.ifpriomap=lo 3"],
+            &["<network>"],
+        );
+        let limits = Rdma { hca_handles: Some(3), hca_objects: None };
+        check(
+            &Resources { rdma: vec![("mlx5_1".into(), limits)], ..Resources::default() },
+            &["rdma/rdma.max=mlx5_1 hca_handle=3"],
+            &["/rdma.max=mlx5_1 hca_handle=3"],
+        );
+        let unified =
+            |file: &str, value: &str| Resources { unified: vec![(file.into(), value.into())], ..Resources::default() };
+        check(
+            &unified("io.max", "8:0 rbps=1\n8:16 rbps=2"),
+            &["!unified/io.max: cannot use unified resources with cgroup v1"],
+            &["/io.max=8:0 rbps=1", "/io.max=8:16 rbps=2"],
+        );
+        check(
+            &unified("a/b.c", "1"),
+            &["!unified/a~1b.c: cannot use unified resources with cgroup v1"],
+            &["!unified/a~1b.c: \"a/b.c\" is not the name of a control file"],
+        );
+        check(
+            &unified("high", "1"),
+            &["!unified/high: cannot use unified resources with cgroup v1"],
+            &["!unified/high: must be in the form CONTROLLER.PARAMETER"],
+        );
+    }
+
+    #[test]
+    fn a_missing_controller_is_named() {
+        let pids = Resources { pids_limit: Some(5), ..Resources::default() };
+        let pointer = "/linux/resources/pids/limit";
+        let error = |dirs: &[Dir], available: &[String]| limits(&pids, dirs, Some(available)).unwrap_err().to_string();
+        let v1 = format!("{pointer}: no cgroup hierarchy has the pids controller");
+        assert_eq!(error(&[dir("memory")], &[]), v1);
+        assert_eq!(error(&[dir("memory"), dir("")], &["pids".into()]), v1);
+        assert_eq!(error(&[dir("")], &["memory".into()]), format!("{pointer}: cgroup v2 has no pids controller here"));
+        assert!(limits(&pids, &[dir("")], Some(&["pids".into()])).is_ok());
+        let unified = Resources { unified: vec![("cgroup.max.depth".into(), "3".into())], ..Resources::default() };
+        assert!(limits(&unified, &[dir("")], Some(&[])).is_ok());
+    }
+
+    #[test]
+    fn weights_follow_runc() {
+        let check = |shares, weight| assert_eq!(weight_of_shares(shares), weight, "{shares}");
+        // The points of runc's own documentation of the curve, and its ends.
+        check(0, 1);
+        check(2, 1);
+        check(1024, 100);
+        check(262_144, 10_000);
+        check(u64::MAX, 10_000);
+        let mut last = 1;
+        for shares in (2..262_144).step_by(101) {
+            assert!(weight_of_shares(shares) >= last, "{shares}");
+            last = weight_of_shares(shares);
+        }
+        assert_eq!((io_weight(10), io_weight(1000), io_weight(1)), (1, 10_000, 1));
+    }
+}
