@@ -5,6 +5,7 @@
 //! A function is `unsafe` only where the caller must keep a promise that its types can't express.
 #![allow(unsafe_code)]
 
+mod bpf;
 mod clone;
 mod cred;
 mod dir;
@@ -17,6 +18,7 @@ mod net;
 mod process;
 mod tty;
 
+pub use bpf::*;
 pub(crate) use clone::clone3_and_run;
 pub use clone::{Clone3, pidfd_getfd, pidfd_open, pidfd_send_signal, wait_exit};
 pub use cred::*;
@@ -25,7 +27,7 @@ pub use errno::{Errno, Result};
 pub use exec::{CStringArray, execve, exit};
 pub use file::*;
 pub use mount::*;
-pub use namespace::{setdomainname, sethostname, setns, unshare};
+pub use namespace::{namespace_kind, setdomainname, sethostname, setns, unshare};
 pub use net::{loopback_up, receive, receive_with_fd, send, send_with_fd, socketpair};
 pub use process::*;
 pub use tty::*;

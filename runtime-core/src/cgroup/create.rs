@@ -1,0 +1,325 @@
+//! Making the cgroup, limiting it, and placing processes in it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use super::{Cgroup, Dir, OnFailure, Record, Value, Write, devices, files};
+use crate::sys::Errno;
+use crate::{Error, ErrorKind, Result};
+
+/// A cgroup that was made and limited, and that no process is in yet.
+#[derive(Debug)]
+pub struct Created {
+    /// What is needed for everything that comes later.
+    pub record: Record,
+    /// The v2 directory, for CLONE_INTO_CGROUP: v2 and hybrid.
+    pub unified: Option<OwnedFd>,
+}
+
+/// Makes the directories, gives them their controllers, limits and device rules. Where it fails, nothing is left of it.
+///
+/// A directory that exists already is taken over if no process is in it and if it is not frozen.
+pub fn create(cgroup: &Cgroup) -> Result<Created> {
+    let mut made = Made::default();
+    let result = made.create(cgroup);
+    if result.is_err() {
+        // Best effort: the error that is reported is the one that came first.
+        for path in made.dirs.iter().chain(made.parents.iter().rev()) {
+            let _ = files::rmdir(path);
+        }
+    }
+    result
+}
+
+/// What was made so far.
+#[derive(Default)]
+struct Made {
+    dirs: Vec<PathBuf>,
+    parents: Vec<PathBuf>,
+}
+
+impl Made {
+    fn create(&mut self, cgroup: &Cgroup) -> Result<Created> {
+        let mut record = Record { dirs: Vec::with_capacity(cgroup.dirs.len()), ..Record::from(cgroup) };
+        let mut existed = Vec::new();
+        let mut missing = vec![None; cgroup.dirs.len()];
+        for (index, dir) in cgroup.dirs.iter().enumerate() {
+            match self.mkdir(dir) {
+                Ok(fresh) => {
+                    existed.extend((!fresh).then_some(index));
+                    record.dirs.push(dir.clone());
+                }
+                Err(errno @ Errno(libc::EPERM | libc::EACCES | libc::EROFS)) if cgroup.best_effort => {
+                    missing[index] = Some(errno);
+                }
+                Err(errno) => return Err(Error::system(format_args!("create cgroup {}", dir.path.display()), errno)),
+            }
+        }
+        if !existed.is_empty() {
+            record.expect_unused()?;
+        }
+
+        let mut unified = None;
+        if let Some(dir) = record.unified() {
+            let fd = files::open_dir(&dir.path).map_err(|e| failed("open cgroup", &dir.path, e))?;
+            if cgroup.dirs.len() == 1 {
+                enable_controllers(dir, fd.as_fd(), cgroup)?;
+            }
+            unified = Some(fd);
+        }
+
+        let at = |index: usize| unified.as_ref().filter(|_| cgroup.dirs[index].is_unified()).map(AsFd::as_fd);
+        write_all(&cgroup.dirs, &missing, &at, &cgroup.writes)?;
+
+        if let (Some(program), Some(fd)) = (&cgroup.devices, &unified) {
+            match devices::attach(fd.as_fd(), program, existed.is_empty()) {
+                Ok(()) => {}
+                // As on v1, where the directory could not be made.
+                Err(Errno(libc::EPERM | libc::EACCES)) if cgroup.best_effort => {}
+                Err(errno) => {
+                    let path = &record.dirs[0].path;
+                    return Err(failed("attach the device program to", path, errno));
+                }
+            }
+        }
+        if let (Some(owner), Some(fd)) = (cgroup.owner, &unified) {
+            delegate(fd.as_fd(), &record.dirs[record.dirs.len() - 1].path, owner)?;
+        }
+        record.parents.clone_from(&self.parents);
+        Ok(Created { record, unified })
+    }
+
+    /// Makes one directory, and those above it that do not exist. False: it existed.
+    fn mkdir(&mut self, dir: &Dir) -> Result<bool, Errno> {
+        // Another runtime may remove an empty parent at any time: its container was the last one there.
+        for _ in 0..16 {
+            match files::mkdir(&dir.path) {
+                Ok(()) => {
+                    self.dirs.push(dir.path.clone());
+                    return Ok(true);
+                }
+                Err(Errno(libc::EEXIST)) => return Ok(false),
+                Err(Errno(libc::ENOENT)) => self.mkdir_parents(dir)?,
+                Err(errno) => return Err(errno),
+            }
+        }
+        Err(Errno(libc::ENOENT))
+    }
+
+    fn mkdir_parents(&mut self, dir: &Dir) -> Result<(), Errno> {
+        let parents: Vec<_> = dir.path.ancestors().skip(1).take_while(|path| *path != dir.mount).collect();
+        for parent in parents.into_iter().rev() {
+            match files::mkdir(parent) {
+                Ok(()) if !self.parents.iter().any(|made| made == parent) => self.parents.push(parent.to_owned()),
+                Ok(()) | Err(Errno(libc::EEXIST | libc::ENOENT)) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `operation path: cause`.
+fn failed(operation: &str, path: &Path, errno: Errno) -> Error {
+    Error::system(format_args!("{operation} {}", path.display()), errno)
+}
+
+/// Gives a v2 directory all controllers that the hierarchy has, limits or not: engines read their statistics.
+///
+/// Normally the parent passes them on already, so that looking at the result is all that is done.
+fn enable_controllers(dir: &Dir, fd: BorrowedFd<'_>, cgroup: &Cgroup) -> Result<()> {
+    let read = |path: &Path| {
+        let file = path.join("cgroup.controllers");
+        files::read(&file).map_err(|errno| failed("read", &file, errno))
+    };
+    let wanted = read(&dir.mount)?;
+    if read(&dir.path)? == wanted {
+        return Ok(());
+    }
+    let ancestors: Vec<_> = dir.path.ancestors().skip(1).collect();
+    let ancestors = ancestors.iter().rev().skip_while(|path| **path != dir.mount);
+    for ancestor in ancestors {
+        let file = ancestor.join("cgroup.subtree_control");
+        let enable: Vec<_> = wanted.split_whitespace().map(|name| format!("+{name}")).collect();
+        if files::write(&file, &enable.join(" ")).is_err() {
+            // One that can't be enabled (no permission, or processes in the ancestor) must not take the others with it.
+            // It is not an error here: whoever needs it for a limit will find its file missing.
+            for name in enable {
+                let _ = files::write(&file, &name);
+            }
+        }
+    }
+    // Below a threaded cgroup nothing but threaded controllers is to be had, and no process can join before the
+    // cgroup is threaded too.
+    let kind = files::open(fd, Path::new("cgroup.type"), libc::O_RDONLY).and_then(|file| files::read_fd(file.as_fd()));
+    if kind.as_deref() == Ok("domain invalid\n") {
+        let domain = |write: &&Write| !write.file.starts_with("pids.") && !write.file.starts_with("cpuset.");
+        if let Some(write) = cgroup.writes.iter().find(domain) {
+            let reason = format!("{} is below a threaded cgroup, which has no such controller", dir.path.display());
+            return Err(Error::unsupported(&write.pointer, reason));
+        }
+        let file = dir.path.join("cgroup.type");
+        files::write(&file, "threaded").map_err(|errno| failed("write \"threaded\" to", &file, errno))?;
+    }
+    Ok(())
+}
+
+/// The files of a delegated cgroup, in the kernel's own list; the list for kernels that do not tell.
+fn delegate(fd: BorrowedFd<'_>, path: &Path, owner: u32) -> Result<()> {
+    let list = match files::read(Path::new("/sys/kernel/cgroup/delegate")) {
+        Ok(list) => list,
+        Err(Errno(libc::ENOENT)) => "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".to_owned(),
+        Err(errno) => return Err(failed("read", Path::new("/sys/kernel/cgroup/delegate"), errno)),
+    };
+    for name in std::iter::once(".").chain(list.lines()) {
+        match files::chown(fd, Path::new(name), owner) {
+            // Files of controllers that are not enabled here.
+            Ok(()) | Err(Errno(libc::ENOENT)) => {}
+            Err(errno) => return Err(failed(&format!("change the owner to {owner} of"), &path.join(name), errno)),
+        }
+    }
+    Ok(())
+}
+
+/// Makes the writes. `missing` says for a directory why it could not be made, `at` gives an open directory.
+pub(super) fn write_all<'fd>(
+    dirs: &[Dir],
+    missing: &[Option<Errno>],
+    at: &dyn Fn(usize) -> Option<BorrowedFd<'fd>>,
+    writes: &[Write],
+) -> Result<()> {
+    let mut writer = Writer { dirs, at, open: None };
+    let mut later = Vec::new();
+    for write in writes {
+        if let Some(Some(errno)) = missing.get(write.dir) {
+            if write.pointer.is_empty() || write.file.starts_with("devices.") {
+                continue;
+            }
+            let what = format!("{}: create cgroup {}", write.pointer, dirs[write.dir].path.display());
+            return Err(Error::system(what, *errno));
+        }
+        match (writer.write(write), &write.on_failure) {
+            (Ok(()), _) | (Err(Errno(libc::ENOENT)), OnFailure::Skip) => {}
+            (Err(Errno(libc::EINVAL)), OnFailure::Later) => later.push(write),
+            (Err(Errno(libc::ENOENT)), OnFailure::Instead { file, value }) => {
+                let other = Write { file: file.clone(), value: Value::Text(value.clone()), ..write.clone() };
+                writer.write(&other).map_err(|errno| refused(&other, dirs, errno))?;
+            }
+            (Err(errno), _) => return Err(refused(write, dirs, errno)),
+        }
+    }
+    for write in later {
+        writer.write(write).map_err(|errno| refused(write, dirs, errno))?;
+    }
+    Ok(())
+}
+
+/// `write "1" to FILE: cause (POINTER)`.
+fn refused(write: &Write, dirs: &[Dir], errno: Errno) -> Error {
+    let dir = &dirs[write.dir].path;
+    let file = dir.join(&write.file);
+    let what = match &write.value {
+        Value::Text(value) => format!("write {value:?} to {}", file.display()),
+        Value::Parent => format!("copy the parent's value to {}", file.display()),
+    };
+    let mut why = errno.to_string();
+    if errno == Errno(libc::EBUSY) && write.file == "memory.limit_in_bytes" {
+        let usage = |file: &str| files::read(&dir.join(file)).unwrap_or_default().trim().to_owned();
+        let (now, peak) = (usage("memory.usage_in_bytes"), usage("memory.max_usage_in_bytes"));
+        why += &format!(", the limit is below the use (current usage: {now}, peak usage: {peak})");
+    }
+    let pointer = if write.pointer.is_empty() { String::new() } else { format!(" ({})", write.pointer) };
+    Error::new(ErrorKind::System, format!("{what}: {why}{pointer}")).with_errno(errno)
+}
+
+/// Writes into control files; the last file stays open, as the rules of a device cgroup all go into the same one.
+struct Writer<'a, 'fd> {
+    dirs: &'a [Dir],
+    at: &'a dyn Fn(usize) -> Option<BorrowedFd<'fd>>,
+    open: Option<(usize, String, OwnedFd)>,
+}
+
+impl Writer<'_, '_> {
+    fn write(&mut self, write: &Write) -> Result<(), Errno> {
+        let dir = &self.dirs[write.dir];
+        let text = match &write.value {
+            Value::Text(text) => {
+                if write.file.starts_with("cpuset.") && !dir.is_unified() {
+                    inherit(dir.path.parent().unwrap_or(&dir.path), &dir.mount, &write.file)?;
+                }
+                text
+            }
+            Value::Parent => return inherit(&dir.path, &dir.mount, &write.file).map(drop),
+        };
+        if !matches!(&self.open, Some((dir, file, _)) if *dir == write.dir && *file == write.file) {
+            self.open = None;
+            let name = Path::new(&write.file);
+            let fd = match (self.at)(write.dir) {
+                Some(fd) => files::open(fd, name, libc::O_WRONLY)?,
+                None => files::open(files::CWD, &dir.path.join(name), libc::O_WRONLY)?,
+            };
+            self.open = Some((write.dir, write.file.clone(), fd));
+        }
+        self.open.as_ref().map_or(Ok(()), |(_, _, fd)| files::write_fd(fd, text))
+    }
+}
+
+/// The value of a v1 cpuset file; an empty one is filled from the parent before, whose own may have to be filled.
+fn inherit(dir: &Path, mount: &Path, file: &str) -> Result<String, Errno> {
+    let path = dir.join(file);
+    let value = files::read(&path)?;
+    match dir.parent() {
+        Some(parent) if value.trim().is_empty() && dir != mount => {
+            let value = inherit(parent, mount, file)?;
+            files::write(&path, value.trim())?;
+            Ok(value)
+        }
+        _ => Ok(value),
+    }
+}
+
+impl Record {
+    /// Refuses a cgroup in which somebody lives, or in which nobody could.
+    fn expect_unused(&self) -> Result<()> {
+        let count = self.pids()?.len();
+        if count != 0 {
+            let what = format!("container's cgroup is not empty: {count} process(es) found");
+            return Err(Error::new(ErrorKind::System, what));
+        }
+        if self.is_frozen()? {
+            return Err(Error::new(ErrorKind::System, "container's cgroup unexpectedly frozen"));
+        }
+        Ok(())
+    }
+
+    /// Moves a process into the cgroup, in every hierarchy; in the unified one too unless it was born there.
+    pub fn place(&self, pid: i32, born_in_unified: bool) -> Result<()> {
+        let pid = pid.to_string();
+        for dir in self.dirs.iter().filter(|dir| !(born_in_unified && dir.is_unified())) {
+            let file = dir.path.join("cgroup.procs");
+            files::write(&file, &pid).map_err(|errno| failed(&format!("write {pid:?} to"), &file, errno))?;
+        }
+        Ok(())
+    }
+
+    /// The v2 directory, for CLONE_INTO_CGROUP. `None`: pure v1.
+    pub fn open_unified(&self) -> Result<Option<OwnedFd>> {
+        let open = |dir: &Dir| files::open_dir(&dir.path).map_err(|errno| failed("open cgroup", &dir.path, errno));
+        self.unified().map(open).transpose()
+    }
+
+    /// The v2 directory where init is now: for a process that can't be born in the container's own because that has given
+    /// its controllers to children (EBUSY; systemd in a container does so). `None`: pure v1.
+    pub fn open_unified_of(&self, init: i32) -> Result<Option<OwnedFd>> {
+        let Some(dir) = self.unified() else { return Ok(None) };
+        let file = PathBuf::from(format!("/proc/{init}/cgroup"));
+        let text = files::read(&file).map_err(|errno| failed("read", &file, errno))?;
+        let memberships = super::layout::Membership::parse(&text);
+        let Some(own) = memberships.iter().find(|membership| membership.hierarchy.is_empty()) else {
+            return Err(failed("find the v2 cgroup in", &file, io::Error::from_raw_os_error(libc::ENOENT).into()));
+        };
+        let path = super::layout::below(&dir.mount, &own.path);
+        files::open_dir(&path).map(Some).map_err(|errno| failed("open cgroup", &path, errno))
+    }
+}

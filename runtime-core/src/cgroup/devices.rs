@@ -1,0 +1,482 @@
+//! Which devices a container may use: rules in, an access list out; the access list as writes for cgroup v1 or as an
+//! eBPF program for v2.
+//!
+//! The rules of `config.json` are first run through a model of what the v1 device controller would make of them, as
+//! runc does, on v2 as well: so the two mean the same, and a rule that v1 would silently not honour is refused.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use crate::spec::{Device, DeviceKind, DeviceRule};
+use crate::sys::{self, BpfInsn, Errno};
+use crate::{Error, Result};
+
+const READ: u8 = 1;
+const WRITE: u8 = 2;
+const MKNOD: u8 = 4;
+const ALL: u8 = READ | WRITE | MKNOD;
+
+const POINTER: &str = "/linux/resources/devices";
+
+/// Rules that every container has behind its own, so that they can't be taken away: engines rely on it (podman's
+/// only rule is "deny all"). Where `linux.devices` lists the path, the default is left out, as runc does.
+/// runc before 1.2 allowed `c 10:200` (/dev/net/tun) as well.
+const DEFAULTS: [(&str, Target, u8); 10] = [
+    ("", target('c', None, None), MKNOD),
+    ("", target('b', None, None), MKNOD),
+    ("/dev/null", target('c', Some(1), Some(3)), ALL),
+    ("/dev/random", target('c', Some(1), Some(8)), ALL),
+    ("/dev/full", target('c', Some(1), Some(7)), ALL),
+    ("/dev/tty", target('c', Some(5), Some(0)), ALL),
+    ("/dev/zero", target('c', Some(1), Some(5)), ALL),
+    ("/dev/urandom", target('c', Some(1), Some(9)), ALL),
+    ("", target('c', Some(136), None), ALL),  // pseudoterminals
+    ("", target('c', Some(5), Some(2)), ALL), // /dev/ptmx
+];
+
+/// A set of devices. `None` is every number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Target {
+    major: Option<u32>,
+    minor: Option<u32>,
+    /// `b` or `c`.
+    kind: char,
+}
+
+const fn target(kind: char, major: Option<u32>, minor: Option<u32>) -> Target {
+    Target { major, minor, kind }
+}
+
+/// What the device controller holds: a default and the exceptions from it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct AccessList {
+    allowed_by_default: bool,
+    exceptions: BTreeMap<Target, u8>,
+}
+
+impl AccessList {
+    /// The access list for `rules` alone.
+    fn of(rules: &[DeviceRule]) -> Result<Self> {
+        let mut list = AccessList::default();
+        for (index, rule) in rules.iter().enumerate() {
+            let pointer = format_args!("{POINTER}/{index}");
+            let access = [(rule.read, READ), (rule.write, WRITE), (rule.mknod, MKNOD)];
+            let access = access.into_iter().fold(0, |bits, (has, bit)| if has { bits | bit } else { bits });
+            if access == 0 {
+                return Err(Error::refused(format_args!("{pointer}/access"), "empty"));
+            }
+            let kind = match rule.kind {
+                // "All devices" takes no numbers and no access: the kernel resets the list.
+                None => {
+                    list = AccessList { allowed_by_default: rule.allow, exceptions: BTreeMap::new() };
+                    continue;
+                }
+                Some(DeviceKind::Char) => 'c',
+                Some(DeviceKind::Block) => 'b',
+                Some(DeviceKind::Fifo) => {
+                    return Err(Error::refused(format_args!("{pointer}/type"), "a FIFO has no device rules"));
+                }
+            };
+            list.apply(rule.allow, Target { major: rule.major, minor: rule.minor, kind }, access).map_err(|hole| {
+                let reason = format!("can't make a hole in the wider rule `{hole}`: cgroup v1 would ignore it");
+                Error::refused(pointer, reason)
+            })?;
+        }
+        Ok(list)
+    }
+
+    /// The access list for `rules` and the default devices after them. `devices` are those of `linux.devices`.
+    pub(super) fn new(rules: &[DeviceRule], devices: &[Device]) -> Result<Self> {
+        let mut list = AccessList::of(rules)?;
+        let replaced = |path: &str| devices.iter().any(|device| device.path.as_bytes() == path.as_bytes());
+        for (path, target, access) in DEFAULTS {
+            if path.is_empty() || !replaced(path) {
+                list.apply(true, target, access).map_err(|hole| {
+                    Error::refused(POINTER, format!("`{hole}` denies a device that is always allowed"))
+                })?;
+            }
+        }
+        Ok(list)
+    }
+
+    /// One rule: an exception is added, or taken away from. The error is the wider exception that stands in the way.
+    fn apply(&mut self, allow: bool, target: Target, access: u8) -> std::result::Result<(), Exception> {
+        if allow != self.allowed_by_default {
+            *self.exceptions.entry(target).or_default() |= access;
+            return Ok(());
+        }
+        let Target { major, minor, kind } = target;
+        for (major, minor) in [(None, minor), (major, None), (None, None)] {
+            let wider = Target { major, minor, kind };
+            match self.exceptions.get(&wider) {
+                Some(has) if wider != target && has & access != 0 => return Err(Exception(wider, *has)),
+                _ => {}
+            }
+        }
+        if let Some(has) = self.exceptions.get_mut(&target) {
+            *has &= !access;
+            if *has == 0 {
+                self.exceptions.remove(&target);
+            }
+        }
+        Ok(())
+    }
+
+    /// The writes that bring a v1 device cgroup into this state, whatever it held before: file and value. The first
+    /// one resets the list, so they are for a cgroup without processes.
+    pub(super) fn writes(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let file = |allow: bool| if allow { "devices.allow" } else { "devices.deny" };
+        let reset = (file(self.allowed_by_default), "a *:* rwm".to_owned());
+        let exception = move |(target, access): (&Target, &u8)| {
+            (file(!self.allowed_by_default), Exception(*target, *access).to_string())
+        };
+        std::iter::once(reset).chain(self.exceptions.iter().map(exception))
+    }
+
+    /// The program for a v2 cgroup, type `BPF_PROG_TYPE_CGROUP_DEVICE`. `None`: everything is allowed.
+    pub(super) fn program(&self) -> Option<Vec<BpfInsn>> {
+        if self.allowed_by_default && self.exceptions.is_empty() {
+            return None;
+        }
+        // The context is `struct bpf_cgroup_dev_ctx { u32 access_type, major, minor }`; the low half of the first is
+        // the type of the node, the high half the access.
+        let mut program = vec![
+            load(KIND, 0),
+            BpfInsn::new(ALU | AND, KIND, 0, 0, 0xffff),
+            load(ACCESS, 0),
+            BpfInsn::new(ALU | SHIFT_RIGHT, ACCESS, 0, 0, 16),
+            load(MAJOR, 4),
+            load(MINOR, 8),
+        ];
+        for (target, access) in &self.exceptions {
+            program.extend(exception(*target, *access, !self.allowed_by_default));
+        }
+        program.extend(answer(self.allowed_by_default));
+        Some(program)
+    }
+}
+
+/// An exception as the files of v1 take it: `c 1:3 rwm`.
+#[derive(Debug)]
+struct Exception(Target, u8);
+
+impl fmt::Display for Exception {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = |number: Option<u32>| number.map_or_else(|| "*".to_owned(), |n| n.to_string());
+        write!(f, "{} {}:{} ", self.0.kind, number(self.0.major), number(self.0.minor))?;
+        for (bit, letter) in [(READ, "r"), (WRITE, "w"), (MKNOD, "m")] {
+            if self.1 & bit != 0 {
+                f.write_str(letter)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+// Operation codes, Documentation/bpf/standardization/instruction-set.rst. 32-bit jumps need kernel 5.1.
+const LOAD_WORD: u8 = 0x61;
+const ALU: u8 = 0x04;
+const JUMP: u8 = 0x06;
+const ALWAYS: u8 = 0x05;
+const AND: u8 = 0x50;
+const SHIFT_RIGHT: u8 = 0x70;
+const MOVE: u8 = 0xb0;
+const IF_NOT_EQUAL: u8 = 0x50;
+const IF_ANY_BIT: u8 = 0x40;
+const EXIT: u8 = 0x95;
+
+// Registers: the result, the argument, and ours.
+const RESULT: u8 = 0;
+const CONTEXT: u8 = 1;
+const KIND: u8 = 2;
+const ACCESS: u8 = 3;
+const MAJOR: u8 = 4;
+const MINOR: u8 = 5;
+
+// <linux/bpf.h>
+const BPF_DEVCG_ACC_MKNOD: i32 = 1;
+const BPF_DEVCG_ACC_READ: i32 = 2;
+const BPF_DEVCG_ACC_WRITE: i32 = 4;
+const BPF_DEVCG_DEV_BLOCK: i32 = 1;
+const BPF_DEVCG_DEV_CHAR: i32 = 2;
+
+const fn load(register: u8, offset: i16) -> BpfInsn {
+    BpfInsn::new(LOAD_WORD, register, CONTEXT, offset, 0)
+}
+
+fn answer(allow: bool) -> [BpfInsn; 2] {
+    [BpfInsn::new(ALU | MOVE, RESULT, 0, 0, i32::from(allow)), BpfInsn::new(EXIT, 0, 0, 0, 0)]
+}
+
+/// The instructions that answer `allow` for what the exception matches and fall through for the rest.
+fn exception(target: Target, access: u8, allow: bool) -> Vec<BpfInsn> {
+    let bits = [(READ, BPF_DEVCG_ACC_READ), (WRITE, BPF_DEVCG_ACC_WRITE), (MKNOD, BPF_DEVCG_ACC_MKNOD)];
+    let bits = bits.into_iter().fold(0, |all, (bit, kernel)| if access & bit != 0 { all | kernel } else { all });
+    let all = BPF_DEVCG_ACC_READ | BPF_DEVCG_ACC_WRITE | BPF_DEVCG_ACC_MKNOD;
+    let kind = if target.kind == 'b' { BPF_DEVCG_DEV_BLOCK } else { BPF_DEVCG_DEV_CHAR };
+
+    // A jump with offset 0 stands for "not matched" until the length is known.
+    let mut code = vec![BpfInsn::new(JUMP | IF_NOT_EQUAL, KIND, 0, 0, kind)];
+    if bits != all {
+        if allow {
+            // All of what is asked for must be allowed: open(2) with O_RDWR asks for two at once.
+            code.push(BpfInsn::new(JUMP | IF_ANY_BIT, ACCESS, 0, 0, all & !bits));
+        } else {
+            // Any of it suffices to deny. (runc's program wants all of it, so that a denied write still passes as
+            // O_RDWR; the v1 controller does not, and neither do we.)
+            code.push(BpfInsn::new(JUMP | IF_ANY_BIT, ACCESS, 0, 1, bits));
+            code.push(BpfInsn::new(ALWAYS, 0, 0, 0, 0));
+        }
+    }
+    for (register, number) in [(MAJOR, target.major), (MINOR, target.minor)] {
+        code.extend(number.map(|n| BpfInsn::new(JUMP | IF_NOT_EQUAL, register, 0, 0, n.cast_signed())));
+    }
+    let end = code.len() + 2;
+    for (index, instruction) in code.iter_mut().enumerate() {
+        if instruction.offset == 0 {
+            instruction.offset = (end - index - 1) as i16;
+        }
+    }
+    code.extend(answer(allow));
+    code
+}
+
+/// Loads a program and makes it the only one of this cgroup. What was attached before (by an earlier container in a
+/// directory that was left behind, or by an earlier call) is replaced in one step where it is one program: so there
+/// is no instant without rules, and none with both.
+pub(super) fn attach(dir: BorrowedFd<'_>, program: &[BpfInsn], fresh: bool) -> std::result::Result<(), Errno> {
+    let program = sys::bpf_load_device_program(program, c"Apache-2.0")?;
+    if fresh {
+        return sys::bpf_attach_device_program(dir, program.as_fd(), None);
+    }
+    let mut ids = [0; 64];
+    let count = sys::bpf_query_device_programs(dir, &mut ids)?;
+    let mut before = Vec::new();
+    for id in &ids[..count] {
+        match sys::bpf_program_by_id(*id) {
+            Ok(fd) => before.push(fd),
+            // Freed by now, or somebody else's under a strict LSM policy. One more program only restricts further.
+            Err(Errno(libc::ENOENT | libc::EPERM | libc::EACCES)) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    match before.as_slice() {
+        [one] => sys::bpf_attach_device_program(dir, program.as_fd(), Some(one.as_fd())),
+        others => {
+            sys::bpf_attach_device_program(dir, program.as_fd(), None)?;
+            others.iter().try_for_each(|other| sys::bpf_detach_device_program(dir, other.as_fd()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `+c 1:3 rwm` allows, `-a` denies all.
+    fn rule(text: &str) -> DeviceRule {
+        let fields: Vec<_> = text[1..].split([' ', ':']).collect();
+        let access = fields.get(3).unwrap_or(&"rwm");
+        let number = |i: usize| fields.get(i).and_then(|n| n.parse().ok());
+        DeviceRule {
+            allow: text.starts_with('+'),
+            kind: match fields[0] {
+                "c" => Some(DeviceKind::Char),
+                "b" => Some(DeviceKind::Block),
+                _ => None,
+            },
+            major: number(1),
+            minor: number(2),
+            read: access.contains('r'),
+            write: access.contains('w'),
+            mknod: access.contains('m'),
+        }
+    }
+
+    fn list(rules: &[&str]) -> std::result::Result<AccessList, String> {
+        let rules: Vec<_> = rules.iter().map(|text| rule(text)).collect();
+        AccessList::of(&rules).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn rules_become_the_least_writes() {
+        let check = |rules: &[&str], expect: Result<&[&str], &str>| {
+            let writes = list(rules).map(|list| {
+                list.writes()
+                    .map(|(file, value)| format!("{}{value}", if file.ends_with("allow") { '+' } else { '-' }))
+                    .collect::<Vec<_>>()
+            });
+            let expect = expect.map(|w| w.iter().map(ToString::to_string).collect()).map_err(str::to_owned);
+            assert_eq!(writes, expect, "{rules:?}");
+        };
+        type Result<T, E> = std::result::Result<T, E>;
+        check(&[], Ok(&["-a *:* rwm"]));
+        check(&["+a"], Ok(&["+a *:* rwm"]));
+        check(&["+c 1:3 rwm", "-a"], Ok(&["-a *:* rwm"]));
+        check(&["-a", "+c 1:3 rw", "+c 1:3 m", "+b 8:* r"], Ok(&["-a *:* rwm", "+c 1:3 rwm", "+b 8:* r"]));
+        check(&["-a", "-c 10:229 rwm"], Ok(&["-a *:* rwm"]));
+        check(&["-a", "+c 1:3 rwm", "-c 1:3 wm"], Ok(&["-a *:* rwm", "+c 1:3 r"]));
+        check(&["-a", "+c 1:3 rwm", "-c 1:3 rwm"], Ok(&["-a *:* rwm"]));
+        check(
+            &["-a", "+c 10:* rwm", "-c 10:229 w"],
+            Err(
+                "/linux/resources/devices/2: can't make a hole in the wider rule `c 10:* rwm`: cgroup v1 would ignore it",
+            ),
+        );
+        check(&["-a", "+c *:* m", "-c 10:229 w"], Ok(&["-a *:* rwm", "+c *:* m"]));
+        check(&["+a", "-c 10:229 w"], Ok(&["+a *:* rwm", "-c 10:229 w"]));
+        check(
+            &["+a", "-c 10:* w", "+c 10:229 w"],
+            Err(
+                "/linux/resources/devices/2: can't make a hole in the wider rule `c 10:* w`: cgroup v1 would ignore it",
+            ),
+        );
+        // Sorted by numbers with "all" first, then by type, as runc writes them.
+        check(
+            &["-a", "+c 5:2 r", "+b 5:2 r", "+c 5:* r", "+c *:* m", "+b *:* m"],
+            Ok(&["-a *:* rwm", "+b *:* m", "+c *:* m", "+c 5:* r", "+b 5:2 r", "+c 5:2 r"]),
+        );
+    }
+
+    #[test]
+    fn default_devices_follow_the_rules() {
+        let null = Device {
+            path: c"/dev/null".into(),
+            kind: DeviceKind::Char,
+            major: 1,
+            minor: 3,
+            mode: 0o666,
+            uid: 0,
+            gid: 0,
+        };
+        let count = |rules: &[&str], devices: &[Device]| {
+            let rules: Vec<_> = rules.iter().map(|text| rule(text)).collect();
+            AccessList::new(&rules, devices).map(|list| list.exceptions.len()).map_err(|e| e.to_string())
+        };
+        assert_eq!(count(&[], &[]), Ok(10));
+        assert_eq!(count(&["-a", "-c 1:3 rwm"], &[]), Ok(10));
+        assert_eq!(count(&["-a"], &[null]), Ok(9));
+        assert_eq!(count(&["+a"], &[]), Ok(0));
+        let empty = "/linux/resources/devices/0/access: empty";
+        assert_eq!(count(&["-c 1:3 x"], &[]), Err(empty.into()));
+        let hole =
+            "/linux/resources/devices/2: can't make a hole in the wider rule `c 10:* rwm`: cgroup v1 would ignore it";
+        assert_eq!(count(&["-a", "+c 10:* rwm", "-c 10:229 w"], &[]), Err(hole.into()));
+    }
+
+    #[test]
+    fn programs_are_compiled() {
+        assert_eq!(list(&["+a"]).unwrap().program(), None);
+        let head = [
+            BpfInsn::new(0x61, 2, 1, 0, 0),
+            BpfInsn::new(0x54, 2, 0, 0, 0xffff),
+            BpfInsn::new(0x61, 3, 1, 0, 0),
+            BpfInsn::new(0x74, 3, 0, 0, 16),
+            BpfInsn::new(0x61, 4, 1, 4, 0),
+            BpfInsn::new(0x61, 5, 1, 8, 0),
+        ];
+        let check = |rules: &[&str], tail: &[BpfInsn]| {
+            assert_eq!(list(rules).unwrap().program().unwrap(), [&head, tail].concat(), "{rules:?}");
+        };
+        let deny = [BpfInsn::new(0xb4, 0, 0, 0, 0), BpfInsn::new(0x95, 0, 0, 0, 0)];
+        let allow = [BpfInsn::new(0xb4, 0, 0, 0, 1), BpfInsn::new(0x95, 0, 0, 0, 0)];
+        check(&["-a"], &deny);
+        check(
+            &["-a", "+c 1:3 rwm"],
+            &[
+                &[BpfInsn::new(0x56, 2, 0, 4, 2), BpfInsn::new(0x56, 4, 0, 3, 1), BpfInsn::new(0x56, 5, 0, 2, 3)][..],
+                &allow,
+                &deny,
+            ]
+            .concat(),
+        );
+        check(
+            &["-a", "+b 8:* r"],
+            &[
+                &[BpfInsn::new(0x56, 2, 0, 4, 1), BpfInsn::new(0x46, 3, 0, 3, 5), BpfInsn::new(0x56, 4, 0, 2, 8)][..],
+                &allow,
+                &deny,
+            ]
+            .concat(),
+        );
+    }
+
+    /// An interpreter of the instructions that we use.
+    fn run(program: &[BpfInsn], context: [u32; 3]) -> u32 {
+        let mut registers = [0u32; 11];
+        let mut at = 0;
+        loop {
+            let i = program[at];
+            at += 1;
+            let (d, imm) = (i.destination() as usize, i.immediate.cast_unsigned());
+            let jump = match i.code {
+                0x61 => {
+                    registers[d] = context[i.offset as usize / 4];
+                    false
+                }
+                0x54 => {
+                    registers[d] &= imm;
+                    false
+                }
+                0x74 => {
+                    registers[d] >>= imm;
+                    false
+                }
+                0xb4 => {
+                    registers[d] = imm;
+                    false
+                }
+                0x05 => true,
+                0x56 => registers[d] != imm,
+                0x46 => registers[d] & imm != 0,
+                0x95 => return registers[0],
+                code => panic!("instruction {code:#x}"),
+            };
+            if jump {
+                at += i.offset as usize;
+            }
+        }
+    }
+
+    /// What the v1 controller answers, security/device_cgroup.c.
+    fn v1_allows(list: &AccessList, kind: char, major: u32, minor: u32, access: u8) -> bool {
+        let matches = |(target, has): (&Target, &u8)| {
+            target.kind == kind
+                && target.major.is_none_or(|m| m == major)
+                && target.minor.is_none_or(|m| m == minor)
+                && if list.allowed_by_default { has & access != 0 } else { access & !has == 0 }
+        };
+        list.exceptions.iter().any(matches) != list.allowed_by_default
+    }
+
+    #[test]
+    fn programs_answer_as_the_v1_controller() {
+        let lists = [
+            &["-a"][..],
+            &["-a", "+c 1:3 rw", "+c 1:5 r", "+b *:* m", "+c 136:* rwm", "+b 8:0 w"],
+            &["+a", "-c 1:3 w", "-b *:* m", "-c *:229 r", "-b 4294967295:8 rwm"],
+            &["-a", "+c *:3 m", "+b 4294967295:* rw"],
+        ];
+        let numbers = [0, 1, 3, 5, 8, 136, 229, u32::MAX];
+        for rules in lists {
+            let list = list(rules).unwrap();
+            let program = list.program().unwrap();
+            for (kind, kernel_kind) in [('b', BPF_DEVCG_DEV_BLOCK), ('c', BPF_DEVCG_DEV_CHAR)] {
+                for major in numbers {
+                    for minor in numbers {
+                        for access in 1..=ALL {
+                            let kernel_access = (access >> 2) | (access & 3) << 1;
+                            let context = [u32::from(kernel_access) << 16 | kernel_kind.cast_unsigned(), major, minor];
+                            assert_eq!(
+                                run(&program, context) == 1,
+                                v1_allows(&list, kind, major, minor, access),
+                                "{rules:?}: {kind} {major}:{minor} {access}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The decision: which directories, and what is written into them.
+
+use std::path::Path;
+
+use super::devices::AccessList;
+use super::layout::clean;
+use super::resources::{Limits, limits};
+use super::{Cgroup, Dir, Hierarchy, Layout, OnFailure, Value, Write};
+use crate::spec::Linux;
+use crate::{Error, Result};
+
+/// What decides beside the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Options {
+    /// The user on the host to whom the v2 cgroup is delegated: the container has its own cgroup namespace and a
+    /// writable cgroup mount.
+    pub owner: Option<u32>,
+    /// No device rules: the runtime is in a user namespace, where nobody may load them, nor make device nodes.
+    pub skip_devices: bool,
+    /// Rootless: see [`Cgroup::best_effort`].
+    pub rootless: bool,
+}
+
+/// The cgroup for a container. Pure.
+///
+/// An absolute `cgroupsPath` is taken from the root of each hierarchy as it is mounted. A relative one, or the id where
+/// there is none, is taken from the runtime's own cgroup on v1; on v2 from its parent, because a cgroup with processes
+/// of its own (the runtime's) can't give controllers to its children. `..` does not lead out. As runc does.
+pub fn plan(linux: &Linux, id: &str, layout: &Layout, options: Options) -> Result<Cgroup> {
+    let dirs = dirs(linux.cgroups_path.as_deref(), id, layout)?;
+    let v2 = layout.is_v2();
+    let available = layout.unified.as_ref().filter(|_| v2).map(|unified| unified.controllers.as_slice());
+    let Limits { mut writes, ignored } = limits(&linux.resources, &dirs, available)?;
+
+    if let Some(cpuset) = dirs.iter().position(|dir| dir.has("cpuset")) {
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            if !writes.iter().any(|write| write.dir == cpuset && write.file == file) {
+                writes.push(Write {
+                    dir: cpuset,
+                    file: file.to_owned(),
+                    value: Value::Parent,
+                    pointer: String::new(),
+                    on_failure: OnFailure::Fail,
+                });
+            }
+        }
+    }
+
+    let mut devices = None;
+    if !options.skip_devices {
+        let list = AccessList::new(&linux.resources.devices, &linux.devices)?;
+        let v1 = dirs.iter().position(|dir| dir.has("devices"));
+        match v1 {
+            Some(dir) => writes.extend(list.writes().map(|(file, value)| Write {
+                dir,
+                file: file.to_owned(),
+                value: Value::Text(value),
+                pointer: "/linux/resources/devices".to_owned(),
+                on_failure: OnFailure::Fail,
+            })),
+            None if v2 => devices = list.program(),
+            // Not the v2 hierarchy of a hybrid layout: who mounts v1 without its device controller has none.
+            None => {
+                let reason = "no cgroup hierarchy has the devices controller";
+                return Err(Error::unsupported("/linux/resources/devices", reason));
+            }
+        }
+    }
+    let best_effort = options.rootless && linux.cgroups_path.is_none();
+    Ok(Cgroup { dirs, writes, devices, owner: options.owner, best_effort, ignored })
+}
+
+fn dirs(path: Option<&str>, id: &str, layout: &Layout) -> Result<Vec<Dir>> {
+    let absolute = path.is_some_and(|path| path.starts_with('/'));
+    let below = clean(Path::new(path.unwrap_or(id)));
+    // The root itself would be limited, frozen and killed with everything on the machine.
+    if below.as_os_str().is_empty() || path.is_some_and(|path| path.contains('\0')) {
+        return Err(Error::refused("/linux/cgroupsPath", format_args!("{:?} names no cgroup", path.unwrap_or(id))));
+    }
+    let dir = |hierarchy: &Hierarchy, name: String, from: &Path| {
+        let from = if absolute { Path::new("") } else { from };
+        let path = hierarchy.mount.join(clean(from)).join(&below);
+        Dir { hierarchy: name, mount: hierarchy.mount.clone(), path }
+    };
+    let mut dirs: Vec<_> = layout.v1.iter().map(|h| dir(h, h.controllers.join(","), &h.own)).collect();
+    if let Some(unified) = &layout.unified {
+        let own = &unified.own;
+        let from = if layout.is_v2() { own.parent().unwrap_or(own) } else { own };
+        dirs.push(dir(unified, String::new(), from));
+    }
+    if dirs.is_empty() {
+        return Err(Error::unsupported("/linux/cgroupsPath", "no cgroup hierarchy is mounted on /sys/fs/cgroup"));
+    }
+    Ok(dirs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{Cpu, Resources};
+
+    fn hierarchy(controllers: &[&str], mount: &str, own: &str) -> Hierarchy {
+        let controllers = controllers.iter().map(ToString::to_string).collect();
+        Hierarchy { controllers, mount: mount.into(), own: own.into() }
+    }
+
+    fn v2() -> Layout {
+        Layout { v1: vec![], unified: Some(hierarchy(&["cpu", "memory"], "/sys/fs/cgroup", "/user/session")) }
+    }
+
+    fn hybrid() -> Layout {
+        Layout {
+            v1: vec![
+                hierarchy(&["cpu", "cpuacct"], "/c/cpu,cpuacct", "/mine"),
+                hierarchy(&["cpuset"], "/c/cpuset", "/"),
+                hierarchy(&["devices"], "/c/devices", "/../.."),
+                hierarchy(&["name=systemd"], "/c/systemd", "/init.scope"),
+            ],
+            unified: Some(hierarchy(&[], "/c/unified", "/own")),
+        }
+    }
+
+    #[test]
+    fn directories_are_found() {
+        let check = |layout: &Layout, path: Option<&str>, expect: Result<&[&str], &str>| {
+            let dirs = dirs(path, "id", layout);
+            let dirs = dirs.map(|dirs| dirs.into_iter().map(|dir| dir.path).collect::<Vec<_>>());
+            let expect = expect.map(|dirs| dirs.iter().map(std::path::PathBuf::from).collect());
+            assert_eq!(dirs.map_err(|e| e.to_string()), expect.map_err(str::to_owned), "{path:?}");
+        };
+        type Result<T, E> = std::result::Result<T, E>;
+        check(&v2(), Some("/a/b"), Ok(&["/sys/fs/cgroup/a/b"]));
+        check(&v2(), Some("/../../a/./b/../c"), Ok(&["/sys/fs/cgroup/a/c"]));
+        check(&v2(), Some("a/b"), Ok(&["/sys/fs/cgroup/user/a/b"]));
+        check(&v2(), Some("../../../../a"), Ok(&["/sys/fs/cgroup/user/a"]));
+        check(&v2(), None, Ok(&["/sys/fs/cgroup/user/id"]));
+        let nothing = |path| format!("/linux/cgroupsPath: {path:?} names no cgroup");
+        for path in ["/", "", ".", "a/..", "/..", "a\0b"] {
+            check(&v2(), Some(path), Err(&nothing(path)));
+        }
+        check(
+            &hybrid(),
+            Some("/a"),
+            Ok(&["/c/cpu,cpuacct/a", "/c/cpuset/a", "/c/devices/a", "/c/systemd/a", "/c/unified/a"]),
+        );
+        check(
+            &hybrid(),
+            Some("../a"),
+            Ok(&[
+                "/c/cpu,cpuacct/mine/a",
+                "/c/cpuset/a",
+                "/c/devices/a",
+                "/c/systemd/init.scope/a",
+                "/c/unified/own/a",
+            ]),
+        );
+        let none = "/linux/cgroupsPath: no cgroup hierarchy is mounted on /sys/fs/cgroup";
+        check(&Layout::default(), Some("/a"), Err(none));
+    }
+
+    #[test]
+    fn a_whole_plan() {
+        let cpu = Cpu { shares: Some(1024), cpus: Some("0".into()), ..Cpu::default() };
+        let linux = Linux { resources: Resources { cpu, ..Resources::default() }, ..Linux::default() };
+        let cgroup = plan(&linux, "id", &hybrid(), Options { rootless: true, ..Options::default() }).unwrap();
+        let write = |dir, file: &str, value: Value, pointer: &str| Write {
+            dir,
+            file: file.into(),
+            value,
+            pointer: pointer.into(),
+            on_failure: OnFailure::Fail,
+        };
+        let text = |text: &str| Value::Text(text.into());
+        let head = [
+            write(1, "cpuset.cpus", text("0"), "/linux/resources/cpu/cpus"),
+            write(0, "cpu.shares", text("1024"), "/linux/resources/cpu/shares"),
+            write(1, "cpuset.mems", Value::Parent, ""),
+            write(2, "devices.deny", text("a *:* rwm"), "/linux/resources/devices"),
+            write(2, "devices.allow", text("b *:* m"), "/linux/resources/devices"),
+        ];
+        assert_eq!(cgroup.writes[..5], head);
+        assert_eq!(cgroup.writes.len(), 4 + 10);
+        assert_eq!((cgroup.devices, cgroup.best_effort), (None, true));
+
+        let error = plan(&linux, "id", &v2(), Options::default()).unwrap_err().to_string();
+        assert_eq!(error, "/linux/resources/cpu/cpus: cgroup v2 has no cpuset controller here");
+        let linux = Linux { cgroups_path: Some("a".into()), ..Linux::default() };
+        let cgroup = plan(&linux, "id", &v2(), Options { owner: Some(7), ..Options::default() }).unwrap();
+        assert_eq!((cgroup.writes, cgroup.owner, cgroup.best_effort), (vec![], Some(7), false));
+        assert!(cgroup.devices.is_some());
+        let cgroup = plan(&linux, "id", &v2(), Options { skip_devices: true, ..Options::default() }).unwrap();
+        assert_eq!(cgroup.devices, None);
+    }
+}

@@ -1,0 +1,76 @@
+//! Removing a container's cgroup.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::processes::{children, pids_below};
+use super::{Record, files};
+use crate::sys::Errno;
+use crate::{Error, ErrorKind, Result};
+
+/// How long killed processes may take to leave.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+impl Record {
+    /// Removes the directories with all groups that the container made in them, then the parents that were made for it
+    /// and that nobody else uses now. Normally nothing is waited for; processes that are about to end are waited for
+    /// until a deadline. What does not exist any more is no error.
+    pub fn remove(&self) -> Result<()> {
+        let deadline = Instant::now() + DEADLINE;
+        let mut result = Ok(());
+        for dir in &self.dirs {
+            // A hierarchy that can't be cleaned must not keep the others from being so.
+            let removed = remove_tree(&dir.path, dir.is_unified(), deadline);
+            result = result.and(removed);
+        }
+        for parent in self.parents.iter().rev() {
+            // Not empty, or removed by somebody else: both are as they should be.
+            let _ = files::rmdir(parent);
+        }
+        result
+    }
+}
+
+fn remove_tree(path: &Path, unified: bool, deadline: Instant) -> Result<()> {
+    let mut pause = Duration::from_micros(100);
+    loop {
+        match files::rmdir(path) {
+            Ok(()) | Err(Errno(libc::ENOENT)) => return Ok(()),
+            Err(Errno(libc::EBUSY)) => {}
+            Err(errno) => return Err(Error::system(format_args!("remove cgroup {}", path.display()), errno)),
+        }
+        for child in children(path) {
+            remove_tree(&child, unified, deadline)?;
+        }
+        match files::rmdir(path) {
+            Ok(()) | Err(Errno(libc::ENOENT)) => return Ok(()),
+            Err(_) => {}
+        }
+        let pids = pids_below(path)?;
+        if Instant::now() >= deadline {
+            return Err(busy(path, pids.first()));
+        }
+        match pids.first() {
+            Some(_) if unified => {
+                // An error is that of a group that vanished: the next turn sees it.
+                let _ = files::wait_for_event(&path.join("cgroup.events"), "populated", 0, deadline);
+            }
+            Some(pid) => {
+                files::wait_for_exit(*pid, deadline)
+                    .map_err(|errno| Error::system(format_args!("wait for process {pid}"), errno))?;
+            }
+            // A process that has left the list may keep its group for another moment. There is nothing to wait on.
+            None => {
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(50));
+            }
+        }
+    }
+}
+
+fn busy(path: &Path, pid: Option<&i32>) -> Error {
+    let errno = Errno(libc::EBUSY);
+    let holder = pid.map_or_else(String::new, |pid| format!(", process {pid} is still in it"));
+    let what = format!("remove cgroup {}: {errno} after {DEADLINE:?}{holder}", path.display());
+    Error::new(ErrorKind::Timeout, what).with_errno(errno)
+}
