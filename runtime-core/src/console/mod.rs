@@ -1,6 +1,7 @@
 //! The container's terminal: a pseudo-terminal of its own devpts.
 
 pub(crate) mod apply;
+pub mod relay;
 
 use std::fmt;
 

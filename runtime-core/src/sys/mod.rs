@@ -16,6 +16,7 @@ mod mount;
 mod namespace;
 mod net;
 mod process;
+mod reexec;
 mod seccomp;
 mod tty;
 
@@ -31,6 +32,7 @@ pub use mount::*;
 pub use namespace::{namespace_kind, setdomainname, sethostname, setns, unshare};
 pub use net::{loopback_up, receive, receive_with_fd, send, send_with_fd, socketpair};
 pub use process::*;
+pub use reexec::*;
 pub use seccomp::{SockFilter, seccomp_set_mode_filter};
 pub use tty::*;
 
