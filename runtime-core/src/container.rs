@@ -354,10 +354,9 @@ fn listen(spec: &mut Spec, count: u32) -> Result<()> {
 fn check_console(process: Option<&spec::Process>, console: &Console) -> Result<()> {
     let terminal = process.is_some_and(|p| p.terminal);
     match console {
-        Console::Socket(_) if !terminal => Err(Error::new(
-            ErrorKind::InvalidSpec,
-            "cannot use console socket if runc will not detach or allocate tty",
-        )),
+        Console::Socket(_) if !terminal => {
+            Err(Error::new(ErrorKind::InvalidSpec, "cannot use console socket if runc will not detach or allocate tty"))
+        }
         _ => Ok(()),
     }
 }
@@ -541,16 +540,16 @@ impl Container {
         let plan = plan::exec(&options.process, &host, target)?;
         // A container that gives its controllers to cgroups of its own has no place for processes in the one above.
         let own = self.record.cgroup.open_unified()?;
-        let surroundings = |place: &'_ Option<OwnedFd>| Surroundings {
-            cgroup: &self.record.cgroup,
-            birthplace: place.as_ref().map(OwnedFd::as_fd),
+        let launch_in = |place: Option<OwnedFd>| {
+            let birthplace = place.as_ref().map(OwnedFd::as_fd);
+            launch::launch(&plan, &Surroundings { cgroup: &self.record.cgroup, birthplace }, &mut |_, _| Ok(()))
         };
-        let mut launched = launch::launch(&plan, &surroundings(&own), &mut |_, _| Ok(()));
-        if launched.as_ref().is_err_and(|e| e.errno() == Some(sys::Errno(libc::EBUSY))) {
-            let place = self.record.cgroup.open_unified_of(init.pid)?;
-            launched = launch::launch(&plan, &surroundings(&place), &mut |_, _| Ok(()));
-        }
-        let launched = launched?;
+        let launched = match launch_in(own) {
+            Err(error) if error.errno() == Some(sys::Errno(libc::EBUSY)) => {
+                launch_in(self.record.cgroup.open_unified_of(init.pid)?)?
+            }
+            result => result?,
+        };
         Ok(Exec { pid: launched.pid, pidfd: launched.pidfd, master: launched.master, warnings: plan.warnings })
     }
 

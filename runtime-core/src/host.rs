@@ -46,7 +46,8 @@ impl Host {
             last_capability: last_capability(),
             in_user_namespace: in_user_namespace(),
             cgroup: Layout::probe()?,
-            apparmor: Path::new("/sys/kernel/security/apparmor").exists() || enabled("/sys/module/apparmor/parameters/enabled"),
+            apparmor: Path::new("/sys/kernel/security/apparmor").exists()
+                || enabled("/sys/module/apparmor/parameters/enabled"),
             selinux: Path::new("/sys/fs/selinux/status").exists(),
             kcore: Path::new("/proc/kcore").exists(),
         })

@@ -158,8 +158,8 @@ impl Directory {
 
     /// Over a temporary name: a reader sees the old text or the new one.
     pub(crate) fn write_state(&self, record: &Record) -> Result<()> {
-        let text = serde_json::to_vec(record)
-            .map_err(|e| Error::new(ErrorKind::System, format!("write state.json: {e}")))?;
+        let text =
+            serde_json::to_vec(record).map_err(|e| Error::new(ErrorKind::System, format!("write state.json: {e}")))?;
         self.write("state.json.new", &text)?;
         let (from, to) = (self.0.join("state.json.new"), self.0.join("state.json"));
         fs::rename(&from, &to).map_err(|e| Error::system(format!("rename {}", from.display()), e.into()))
@@ -253,9 +253,8 @@ impl Init {
 
     /// Whether it runs.
     pub(crate) fn is_alive(&self) -> Result<bool> {
-        Ok(process_stat(self.pid)?.is_some_and(|(state, start_time)| {
-            start_time == self.start_time && !matches!(state, b'Z' | b'X' | b'x')
-        }))
+        Ok(process_stat(self.pid)?
+            .is_some_and(|(state, start_time)| start_time == self.start_time && !matches!(state, b'Z' | b'X' | b'x')))
     }
 }
 

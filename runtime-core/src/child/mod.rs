@@ -92,9 +92,9 @@ impl Message {
         let bytes: &[u8; MESSAGE_SIZE] = bytes.try_into().ok()?;
         let word = |i: usize| u32::from_ne_bytes([bytes[i * 4], bytes[i * 4 + 1], bytes[i * 4 + 2], bytes[i * 4 + 3]]);
         Some(match (word(0), word(1)) {
-            (1, signal) => {
-                Message::Reached([Signal::Born, Signal::RootReady, Signal::Ready].into_iter().find(|s| *s as u32 == signal)?)
-            }
+            (1, signal) => Message::Reached(
+                [Signal::Born, Signal::RootReady, Signal::Ready].into_iter().find(|s| *s as u32 == signal)?,
+            ),
             (2, step) => Message::Failed { step, failure: Failure::new(Errno(word(3) as i32), word(2)) },
             (3, pid) => Message::Cloned(pid as i32),
             (4, fd) => Message::Listener(fd as i32),
@@ -354,9 +354,14 @@ fn keep_fds(count: u32) -> Result<(), Failure> {
 /// The number goes to the parent, which takes a copy of the descriptor (pidfd_getfd(2)) and hands it to the agent: this
 /// process can only call what its own filter does not hand to that agent. Hence write(2) and read(2) alone.
 fn listen(context: &Context<'_>, program: &crate::seccomp::Program, memory: &mut Memory) -> Result<(), Failure> {
-    let listener = sys::seccomp_set_mode_filter(program.flags, &program.filter)?;
-    sys::write(context.channel, &Message::Listener(listener).encode())?;
-    wait_for_parent(context, memory)
+    let Some(listener) = sys::seccomp_set_mode_filter(program.flags, &program.filter)? else {
+        return Err(Errno(libc::EBADF).into());
+    };
+    sys::write(context.channel, &Message::Listener(listener.as_raw_fd()).encode())?;
+    wait_for_parent(context, memory)?;
+    // close(2) is the filter's to judge, and execve(2) closes it anyway.
+    std::mem::forget(listener);
+    Ok(())
 }
 
 /// Writes a file of the host's procfs. `proc` was checked when it was opened; nothing mounted over it and no link but

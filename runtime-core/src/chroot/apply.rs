@@ -141,11 +141,7 @@ fn make_source<'a>(context: &'a Context<'_>, step: &MountStep) -> Result<Option<
     })
 }
 
-fn open_target(
-    root: BorrowedFd<'_>,
-    step: &MountStep,
-    source: Option<&Source<'_>>,
-) -> Result<OwnedFd, Failure> {
+fn open_target(root: BorrowedFd<'_>, step: &MountStep, source: Option<&Source<'_>>) -> Result<OwnedFd, Failure> {
     let source = source.map(|source| match source {
         Source::Owned(fd) => fd.as_fd(),
         Source::Inherited(fd) => *fd,

@@ -155,16 +155,18 @@ pub(crate) fn mounts(spec: &Spec, cgroup: &cgroup::Cgroup, open: &mut Opens) -> 
 
 /// What was kept writable while others were mounted below it, and becomes read-only when all is in place.
 pub(crate) fn seals(spec: &Spec) -> impl Iterator<Item = Step> + '_ {
-    spec.mounts.iter().filter(|m| sealed_later(m) && m.attr_set & attr::RDONLY != 0).map(|mount| Step::Remount {
-        path: clean(&mount.destination),
-        attr_set: attr::RDONLY,
-    })
+    spec.mounts
+        .iter()
+        .filter(|m| sealed_later(m) && m.attr_set & attr::RDONLY != 0)
+        .map(|mount| Step::Remount { path: clean(&mount.destination), attr_set: attr::RDONLY })
 }
 
 /// A tmpfs may be the place for other mounts' targets, and /dev for the default devices.
 fn sealed_later(mount: &Mount) -> bool {
     match &mount.kind {
-        MountKind::Filesystem { fstype, .. } => fstype.as_c_str() == c"tmpfs" || clean(&mount.destination).as_c_str() == c"/dev",
+        MountKind::Filesystem { fstype, .. } => {
+            fstype.as_c_str() == c"tmpfs" || clean(&mount.destination).as_c_str() == c"/dev"
+        }
         _ => false,
     }
 }
@@ -255,7 +257,7 @@ fn parameter(option: &CStr) -> (CString, Option<CString>) {
 }
 
 fn joined(options: &[CString]) -> CString {
-    let bytes = options.iter().map(|o| o.as_bytes()).collect::<Vec<_>>().join(&b',');
+    let bytes = options.iter().map(CString::as_bytes).collect::<Vec<_>>().join(&b',');
     CString::new(bytes).unwrap_or_default()
 }
 
@@ -346,9 +348,10 @@ fn c_path(path: &Path) -> CString {
 /// Default devices and those of `linux.devices`, default links, and `/dev/ptmx`. None when the configuration binds a
 /// whole /dev.
 pub(crate) fn devices(spec: &Spec, host: &Host) -> Vec<Step> {
-    let has_own_dev = spec.mounts.iter().any(|m| {
-        matches!(m.kind, MountKind::Bind { .. }) && clean(&m.destination).as_c_str() == c"/dev"
-    });
+    let has_own_dev = spec
+        .mounts
+        .iter()
+        .any(|m| matches!(m.kind, MountKind::Bind { .. }) && clean(&m.destination).as_c_str() == c"/dev");
     if has_own_dev {
         return Vec::new();
     }

@@ -72,7 +72,10 @@ fn one(hook: &Hook, state: &str) -> std::result::Result<(), (String, Option<Errn
     }
     let status = child.wait().map_err(|e| system("wait for it")(e.into()))?;
     if ended == 0 {
-        return Err((format!("timeout of {} s exceeded", hook.timeout.unwrap_or_default()), Some(Errno(libc::ETIMEDOUT))));
+        return Err((
+            format!("timeout of {} s exceeded", hook.timeout.unwrap_or_default()),
+            Some(Errno(libc::ETIMEDOUT)),
+        ));
     }
     if status.success() {
         return Ok(());
@@ -109,9 +112,6 @@ mod tests {
             "error running createRuntime hook #0: /bin/sh: timeout of 1 s exceeded"
         );
         let missing = Hook { path: c"/no/such".to_owned(), ..shell("", None) };
-        assert_eq!(
-            error(&[missing]),
-            "error running createRuntime hook #0: /no/such: no such file or directory"
-        );
+        assert_eq!(error(&[missing]), "error running createRuntime hook #0: /no/such: no such file or directory");
     }
 }

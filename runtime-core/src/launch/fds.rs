@@ -19,10 +19,9 @@ pub(super) fn open(list: &[Open]) -> Result<Vec<OwnedFd>> {
 
 fn failed(what: &Open, errno: Errno) -> Error {
     match (what, errno) {
-        (Open::Namespace { path, kind }, Errno(libc::EINVAL)) => Error::new(
-            ErrorKind::InvalidSpec,
-            format!("{} is not a {kind} namespace", path.to_string_lossy()),
-        ),
+        (Open::Namespace { path, kind }, Errno(libc::EINVAL)) => {
+            Error::new(ErrorKind::InvalidSpec, format!("{} is not a {kind} namespace", path.to_string_lossy()))
+        }
         _ => Error::system(what, errno),
     }
 }

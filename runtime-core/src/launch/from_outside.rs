@@ -46,11 +46,12 @@ pub(super) fn take(
 }
 
 /// Hands the filter's listener to its agent, with the container process state (`config-linux.md`).
-pub(crate) fn notify_agent(plan: &Plan, pid: i32, pidfd: BorrowedFd<'_>, number: i32) -> Result<()> {
+pub(super) fn notify_agent(plan: &Plan, pid: i32, pidfd: BorrowedFd<'_>, number: i32) -> Result<()> {
     let Some(agent) = &plan.listener else {
         return Err(Error::unsupported("/linux/seccomp/listenerPath", "SCMP_ACT_NOTIFY needs a listenerPath"));
     };
-    let failed = |errno: Errno| Error::system(format!("hand the seccomp listener to {}", agent.socket.display()), errno);
+    let failed =
+        |errno: Errno| Error::system(format!("hand the seccomp listener to {}", agent.socket.display()), errno);
     let listener = sys::pidfd_getfd(pidfd, number).map_err(failed)?;
     let (head, tail) = &agent.state;
     let text = |s: &str| serde_json::Value::from(s).to_string();

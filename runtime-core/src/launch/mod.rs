@@ -10,8 +10,7 @@ mod report;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-pub(crate) use from_outside::notify_agent;
-pub(crate) use report::{describe, late_steps};
+pub(crate) use report::{describe, late_cause, late_steps};
 
 use crate::cgroup;
 use crate::child::{self, Context, MESSAGE_SIZE, Message};
@@ -128,7 +127,10 @@ fn clone(
     let forked = child::spawn(&plan.init, hop.then_some(&plan.hop[..]), init, &context);
     forked.map_err(|errno| {
         let kinds: Vec<_> = plan.topology.new.iter().map(|kind| kind.name()).collect();
-        Error::system(if hop { "clone hop".to_owned() } else { format!("clone init with new namespaces {kinds:?}") }, errno)
+        Error::system(
+            if hop { "clone hop".to_owned() } else { format!("clone init with new namespaces {kinds:?}") },
+            errno,
+        )
     })
 }
 
@@ -170,7 +172,7 @@ impl Process {
     ) -> Result<()> {
         let oom_kills = surroundings.cgroup.oom_kill_count().unwrap_or_default();
         if !plan.at_birth.is_empty() {
-            self.from_outside(&plan.at_birth, plan, surroundings)?;
+            self.act(&plan.at_birth, plan, surroundings)?;
             self.go_on()?;
         }
         let waits = plan.root.is_some();
@@ -178,11 +180,11 @@ impl Process {
         loop {
             match self.receive()? {
                 Some(Message::Reached(Signal::RootReady)) => {
-                    self.from_outside(&plan.at_root_ready, plan, surroundings)?;
+                    self.act(&plan.at_root_ready, plan, surroundings)?;
                     self.go_on()?;
                 }
                 Some(Message::Reached(Signal::Ready)) => {
-                    self.from_outside(&plan.at_ready, plan, surroundings)?;
+                    self.act(&plan.at_ready, plan, surroundings)?;
                     on_ready(self.pid, self.handle()?)?;
                     ready = true;
                     if waits {
@@ -190,7 +192,7 @@ impl Process {
                     }
                 }
                 Some(Message::Listener(fd)) => {
-                    notify_agent(plan, self.pid, self.handle()?, fd)?;
+                    from_outside::notify_agent(plan, self.pid, self.handle()?, fd)?;
                     self.go_on()?;
                 }
                 Some(Message::Failed { step, failure }) => {
@@ -209,11 +211,9 @@ impl Process {
         }
     }
 
-    fn from_outside(&self, steps: &[ParentStep], plan: &Plan, surroundings: &Surroundings<'_>) -> Result<()> {
+    fn act(&self, steps: &[ParentStep], plan: &Plan, surroundings: &Surroundings<'_>) -> Result<()> {
         let born_in_unified = surroundings.birthplace.is_some();
-        steps.iter().try_for_each(|step| {
-            from_outside::take(step, plan, self.pid, surroundings.cgroup, born_in_unified)
-        })
+        steps.iter().try_for_each(|step| from_outside::take(step, plan, self.pid, surroundings.cgroup, born_in_unified))
     }
 
     /// The next message. `None`: the channel has ended.

@@ -35,9 +35,10 @@ pub(crate) fn describe(step: &Step, failure: Failure) -> Error {
     match (step, detail) {
         (Step::Attempt { step, .. }, _) => describe(step, failure),
         (Step::FindProgram(program) | Step::Execute(program), _) => missing_program(step, program, errno),
-        (Step::Account(account), process::CWD_FAILED) => {
-            Error::system(format!("chdir to cwd ({:?}) set in config.json failed", account.cwd.to_string_lossy()), errno)
-        }
+        (Step::Account(account), process::CWD_FAILED) => Error::system(
+            format!("chdir to cwd ({:?}) set in config.json failed", account.cwd.to_string_lossy()),
+            errno,
+        ),
         (Step::Account(_), process::CWD_OUTSIDE) => Error::new(
             ErrorKind::InvalidSpec,
             "current working directory is outside of container mount namespace root -- possible container breakout detected",
@@ -85,7 +86,7 @@ pub(crate) fn describe(step: &Step, failure: Failure) -> Error {
 pub(crate) fn late_cause(errno: Errno, detail: u32) -> String {
     match detail {
         hook::TIMED_OUT => "timeout exceeded".to_owned(),
-        d if d >= hook::EXITED && d < hook::EXITED + 128 => format!("exit status: {}", d - hook::EXITED),
+        d if (hook::EXITED..hook::EXITED + 128).contains(&d) => format!("exit status: {}", d - hook::EXITED),
         d if d >= hook::EXITED => format!("signal: {}", d - hook::EXITED - 128),
         _ => errno.to_string(),
     }

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::hook::HookStep;
 use crate::host::Host;
 use crate::namespace::Kind;
-use crate::process::{self, Account, CAP_SYS_ADMIN, Privileges, Program, clean};
+use crate::process::{self, Account, Privileges, Program, clean};
 use crate::seccomp;
 use crate::spec::{Hook, Namespace, Process, PropagationKind, Spec, TimeOffset, sysctl_path};
 use crate::sys::Winsize;
@@ -276,10 +276,7 @@ pub fn exec(process: &Process, host: &Host, target: ExecTarget) -> Result<Plan> 
     init.append(&mut tail.after_start);
 
     Ok(Plan {
-        topology: super::Topology {
-            around_clone: has(Kind::Pid).then_some(Kind::Pid),
-            ..super::Topology::default()
-        },
+        topology: super::Topology { around_clone: has(Kind::Pid).then_some(Kind::Pid), ..super::Topology::default() },
         open: open.0,
         cgroup: None,
         listener: target.listener,
@@ -381,8 +378,7 @@ fn granted(process: &Process, context: &ProcessContext<'_>, warnings: &mut Vec<S
     for number in (0..64).filter(|n| wanted & !available & 1 << n != 0) {
         warnings.push(format!("capability {} can't be granted and is left out", process::capability_name(number)));
     }
-    for set in
-        [&mut sets.bounding, &mut sets.effective, &mut sets.inheritable, &mut sets.permitted, &mut sets.ambient]
+    for set in [&mut sets.bounding, &mut sets.effective, &mut sets.inheritable, &mut sets.permitted, &mut sets.ambient]
     {
         *set &= available;
     }
@@ -398,10 +394,7 @@ fn outside_limits(process: &Process, new_user_namespace: bool) -> Vec<ParentStep
 fn at_birth(spec: &Spec, host: &Host, cgroup: &Cgroup) -> Vec<ParentStep> {
     let mut steps = Vec::new();
     if spec.linux.namespaces.user == Namespace::New {
-        steps.push(ParentStep::IdMaps {
-            uids: spec.linux.uid_mappings.clone(),
-            gids: spec.linux.gid_mappings.clone(),
-        });
+        steps.push(ParentStep::IdMaps { uids: spec.linux.uid_mappings.clone(), gids: spec.linux.gid_mappings.clone() });
     }
     if cgroup.dirs.iter().any(|dir| !dir.is_unified()) {
         steps.push(ParentStep::PlaceInCgroups);
@@ -501,9 +494,8 @@ pub(crate) fn state_document(
 }
 
 fn offsets(offsets: &[TimeOffset]) -> CString {
-    let line = |o: &TimeOffset| {
-        format!("{} {} {}\n", if o.boottime { "boottime" } else { "monotonic" }, o.secs, o.nanosecs)
-    };
+    let line =
+        |o: &TimeOffset| format!("{} {} {}\n", if o.boottime { "boottime" } else { "monotonic" }, o.secs, o.nanosecs);
     CString::new(offsets.iter().map(line).collect::<String>()).unwrap_or_default()
 }
 
@@ -515,4 +507,3 @@ fn path(path: &Path) -> CString {
 fn below(directory: &CString, name: &str) -> CString {
     CString::new([directory.as_bytes(), b"/", name.as_bytes()].concat()).unwrap_or_default()
 }
-

@@ -338,12 +338,18 @@ impl fmt::Display for Step {
             Step::OwnStdio { uid } => write!(f, "give the standard streams to uid {uid}"),
             Step::Rlimit(limit) => write!(f, "set {}", crate::process::rlimit_text(limit)),
             Step::Scheduler(s) => {
-                write!(f, "set scheduler (policy {}, nice {}, priority {}, flags {})", s.policy, s.nice, s.priority, s.flags)
+                write!(
+                    f,
+                    "set scheduler (policy {}, nice {}, priority {}, flags {})",
+                    s.policy, s.nice, s.priority, s.flags
+                )
             }
             Step::IoPriority(value) => write!(f, "set io priority (class {}, level {})", value >> 13, value & 0x1fff),
             Step::CpuAffinity(cpus) => write!(f, "set cpu affinity {cpus:x?}"),
             Step::Personality(value) => write!(f, "set personality {value:#x}"),
-            Step::Label { file, value, .. } => write!(f, "write label `/proc/{}` {:?}", text(file), value.to_string_lossy()),
+            Step::Label { file, value, .. } => {
+                write!(f, "write label `/proc/{}` {:?}", text(file), value.to_string_lossy())
+            }
             Step::Umask(mask) => write!(f, "set umask {mask:04o}"),
             Step::BoundingSet { keep, last } => {
                 write!(f, "limit the bounding set to {}", crate::process::capability_names(*keep, *last))

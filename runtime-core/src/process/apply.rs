@@ -153,7 +153,9 @@ pub(crate) fn home(uid: u32, memory: &mut Memory) -> Result<(), Failure> {
         let count = sys::read(file.as_fd(), space)?;
         let filled = held + count;
         let mut rest = buffer.get(..filled).unwrap_or_default();
-        while let Some(end) = rest.iter().position(|&b| b == b'\n').or((count == 0 && !rest.is_empty()).then_some(rest.len())) {
+        while let Some(end) =
+            rest.iter().position(|&b| b == b'\n').or((count == 0 && !rest.is_empty()).then_some(rest.len()))
+        {
             let (line, tail) = rest.split_at(end);
             if let Some(home) = passwd_home(line, uid) {
                 memory.set_home(home);

@@ -88,8 +88,22 @@ fn search_path(path: &[u8], name: &[u8]) -> Vec<CString> {
 
 /// Names of the resources of setrlimit(2), by number.
 const RLIMIT_NAMES: [&str; 16] = [
-    "CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS", "LOCKS", "SIGPENDING",
-    "MSGQUEUE", "NICE", "RTPRIO", "RTTIME",
+    "CPU",
+    "FSIZE",
+    "DATA",
+    "STACK",
+    "CORE",
+    "RSS",
+    "NPROC",
+    "NOFILE",
+    "MEMLOCK",
+    "AS",
+    "LOCKS",
+    "SIGPENDING",
+    "MSGQUEUE",
+    "NICE",
+    "RTPRIO",
+    "RTTIME",
 ];
 
 /// `RLIMIT_NOFILE soft 1024 hard 4096`.
@@ -174,7 +188,10 @@ mod tests {
 
     #[test]
     fn limits_and_capabilities_have_names() {
-        assert_eq!(rlimit_text(&Rlimit { resource: 7, soft: 1, hard: u64::MAX }), "RLIMIT_NOFILE soft 1 hard unlimited");
+        assert_eq!(
+            rlimit_text(&Rlimit { resource: 7, soft: 1, hard: u64::MAX }),
+            "RLIMIT_NOFILE soft 1 hard unlimited"
+        );
         assert_eq!(capability_names(0b11, 40), "CAP_CHOWN CAP_DAC_OVERRIDE");
         assert_eq!(capability_names(u64::MAX, 40), "all capabilities");
         assert_eq!(capability_names(0, 40), "no capability");
