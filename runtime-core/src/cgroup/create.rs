@@ -1,8 +1,7 @@
 //! Making the cgroup, limiting it, and placing processes in it.
 
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::{Cgroup, Dir, OnFailure, Record, Value, Write, devices, files};
 use crate::sys::Errno;
@@ -63,9 +62,7 @@ impl Made {
         let mut unified = None;
         if let Some(dir) = record.unified() {
             let fd = files::open_dir(&dir.path).map_err(|e| failed("open cgroup", &dir.path, e))?;
-            if cgroup.dirs.len() == 1 {
-                enable_controllers(dir, fd.as_fd(), cgroup)?;
-            }
+            enable_controllers(dir, fd.as_fd(), cgroup)?;
             unified = Some(fd);
         }
 
@@ -125,23 +122,22 @@ fn failed(operation: &str, path: &Path, errno: Errno) -> Error {
     Error::system(format_args!("{operation} {}", path.display()), errno)
 }
 
-/// Gives a v2 directory all controllers that the hierarchy has, limits or not: engines read their statistics.
-///
-/// Normally the parent passes them on already, so that looking at the result is all that is done.
+/// Gives a v2 directory its controllers. Normally the parent passes them on already, so that looking at the result is
+/// all that is done.
 fn enable_controllers(dir: &Dir, fd: BorrowedFd<'_>, cgroup: &Cgroup) -> Result<()> {
-    let read = |path: &Path| {
-        let file = path.join("cgroup.controllers");
-        files::read(&file).map_err(|errno| failed("read", &file, errno))
-    };
-    let wanted = read(&dir.mount)?;
-    if read(&dir.path)? == wanted {
+    if cgroup.controllers.is_empty() {
         return Ok(());
     }
-    let ancestors: Vec<_> = dir.path.ancestors().skip(1).collect();
-    let ancestors = ancestors.iter().rev().skip_while(|path| **path != dir.mount);
-    for ancestor in ancestors {
-        let file = ancestor.join("cgroup.subtree_control");
-        let enable: Vec<_> = wanted.split_whitespace().map(|name| format!("+{name}")).collect();
+    let read = |name| files::open(fd, Path::new(name), libc::O_RDONLY).and_then(|file| files::read_fd(file.as_fd()));
+    let has =
+        read("cgroup.controllers").map_err(|errno| failed("read", &dir.path.join("cgroup.controllers"), errno))?;
+    if cgroup.controllers.iter().all(|wanted| has.split_whitespace().any(|name| name == wanted)) {
+        return Ok(());
+    }
+    let mut path = dir.mount.clone();
+    for name in dir.path.strip_prefix(&dir.mount).unwrap_or(&dir.path) {
+        let file = path.join("cgroup.subtree_control");
+        let enable: Vec<_> = cgroup.controllers.iter().map(|name| format!("+{name}")).collect();
         if files::write(&file, &enable.join(" ")).is_err() {
             // One that can't be enabled (no permission, or processes in the ancestor) must not take the others with it.
             // It is not an error here: whoever needs it for a limit will find its file missing.
@@ -149,20 +145,26 @@ fn enable_controllers(dir: &Dir, fd: BorrowedFd<'_>, cgroup: &Cgroup) -> Result<
                 let _ = files::write(&file, &name);
             }
         }
-    }
-    // Below a threaded cgroup nothing but threaded controllers is to be had, and no process can join before the
-    // cgroup is threaded too.
-    let kind = files::open(fd, Path::new("cgroup.type"), libc::O_RDONLY).and_then(|file| files::read_fd(file.as_fd()));
-    if kind.as_deref() == Ok("domain invalid\n") {
-        let domain = |write: &&Write| !write.file.starts_with("pids.") && !write.file.starts_with("cpuset.");
-        if let Some(write) = cgroup.writes.iter().find(domain) {
-            let reason = format!("{} is below a threaded cgroup, which has no such controller", dir.path.display());
-            return Err(Error::unsupported(&write.pointer, reason));
-        }
-        let file = dir.path.join("cgroup.type");
-        files::write(&file, "threaded").map_err(|errno| failed("write \"threaded\" to", &file, errno))?;
+        path.push(name);
+        make_valid(&path, &cgroup.writes)?;
     }
     Ok(())
+}
+
+/// Below a threaded cgroup a new one is "domain invalid": no process can join it before it is threaded too, and only
+/// threaded controllers are to be had then.
+fn make_valid(path: &Path, limits: &[Write]) -> Result<()> {
+    let file = path.join("cgroup.type");
+    if files::read(&file).as_deref() != Ok("domain invalid\n") {
+        return Ok(());
+    }
+    let domain =
+        |write: &&Write| !["pids.", "cpuset.", "cgroup."].iter().any(|threaded| write.file.starts_with(threaded));
+    if let Some(write) = limits.iter().find(domain) {
+        let reason = format!("{} is below a threaded cgroup, which has no such controller", path.display());
+        return Err(Error::unsupported(&write.pointer, reason));
+    }
+    files::write(&file, "threaded").map_err(|errno| failed("write \"threaded\" to", &file, errno))
 }
 
 /// The files of a delegated cgroup, in the kernel's own list; the list for kernels that do not tell.
@@ -303,6 +305,30 @@ impl Record {
         Ok(())
     }
 
+    /// The cgroups below the container's that `exec --cgroup` names: a path for all hierarchies (empty controller), or for
+    /// the one of a v1 controller. It only places processes; what is done with the container works on the whole.
+    pub fn below(&self, paths: &[(&str, &str)]) -> Result<Record> {
+        let mut below = Record { parents: Vec::new(), ..self.clone() };
+        for (controller, path) in paths {
+            let relative = Path::new(path.trim_start_matches('/'));
+            if relative.components().any(|c| !matches!(c, Component::Normal(_) | Component::CurDir)) {
+                return Err(Error::new(ErrorKind::InvalidSpec, format!("bad sub cgroup path: {path}")));
+            }
+            let mut known = false;
+            for (dir, own) in below.dirs.iter_mut().zip(&self.dirs) {
+                if controller.is_empty() || own.has(controller) {
+                    dir.path = own.path.join(relative);
+                    known = true;
+                }
+            }
+            if !known {
+                let what = format!("unknown controller {controller} in --cgroup flag");
+                return Err(Error::new(ErrorKind::InvalidSpec, what));
+            }
+        }
+        Ok(below)
+    }
+
     /// The v2 directory, for CLONE_INTO_CGROUP. `None`: pure v1.
     pub fn open_unified(&self) -> Result<Option<OwnedFd>> {
         let open = |dir: &Dir| files::open_dir(&dir.path).map_err(|errno| failed("open cgroup", &dir.path, errno));
@@ -317,7 +343,7 @@ impl Record {
         let text = files::read(&file).map_err(|errno| failed("read", &file, errno))?;
         let memberships = super::layout::Membership::parse(&text);
         let Some(own) = memberships.iter().find(|membership| membership.hierarchy.is_empty()) else {
-            return Err(failed("find the v2 cgroup in", &file, io::Error::from_raw_os_error(libc::ENOENT).into()));
+            return Err(failed("find the v2 cgroup in", &file, Errno(libc::ENOENT)));
         };
         let path = super::layout::below(&dir.mount, &own.path);
         files::open_dir(&path).map(Some).map_err(|errno| failed("open cgroup", &path, errno))

@@ -134,11 +134,8 @@ impl AccessList {
         std::iter::once(reset).chain(self.exceptions.iter().map(exception))
     }
 
-    /// The program for a v2 cgroup, type `BPF_PROG_TYPE_CGROUP_DEVICE`. `None`: everything is allowed.
-    pub(super) fn program(&self) -> Option<Vec<BpfInsn>> {
-        if self.allowed_by_default && self.exceptions.is_empty() {
-            return None;
-        }
+    /// The program for a v2 cgroup, type `BPF_PROG_TYPE_CGROUP_DEVICE`.
+    pub(super) fn program(&self) -> Vec<BpfInsn> {
         // The context is `struct bpf_cgroup_dev_ctx { u32 access_type, major, minor }`; the low half of the first is
         // the type of the node, the high half the access.
         let mut program = vec![
@@ -153,7 +150,7 @@ impl AccessList {
             program.extend(exception(*target, *access, !self.allowed_by_default));
         }
         program.extend(answer(self.allowed_by_default));
-        Some(program)
+        program
     }
 }
 
@@ -367,7 +364,6 @@ mod tests {
 
     #[test]
     fn programs_are_compiled() {
-        assert_eq!(list(&["+a"]).unwrap().program(), None);
         let head = [
             BpfInsn::new(0x61, 2, 1, 0, 0),
             BpfInsn::new(0x54, 2, 0, 0, 0xffff),
@@ -377,11 +373,12 @@ mod tests {
             BpfInsn::new(0x61, 5, 1, 8, 0),
         ];
         let check = |rules: &[&str], tail: &[BpfInsn]| {
-            assert_eq!(list(rules).unwrap().program().unwrap(), [&head, tail].concat(), "{rules:?}");
+            assert_eq!(list(rules).unwrap().program(), [&head, tail].concat(), "{rules:?}");
         };
         let deny = [BpfInsn::new(0xb4, 0, 0, 0, 0), BpfInsn::new(0x95, 0, 0, 0, 0)];
         let allow = [BpfInsn::new(0xb4, 0, 0, 0, 1), BpfInsn::new(0x95, 0, 0, 0, 0)];
         check(&["-a"], &deny);
+        check(&["+a"], &allow);
         check(
             &["-a", "+c 1:3 rwm"],
             &[
@@ -461,7 +458,7 @@ mod tests {
         let numbers = [0, 1, 3, 5, 8, 136, 229, u32::MAX];
         for rules in lists {
             let list = list(rules).unwrap();
-            let program = list.program().unwrap();
+            let program = list.program();
             for (kind, kernel_kind) in [('b', BPF_DEVCG_DEV_BLOCK), ('c', BPF_DEVCG_DEV_CHAR)] {
                 for major in numbers {
                     for minor in numbers {

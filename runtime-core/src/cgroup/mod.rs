@@ -45,9 +45,12 @@ use crate::sys::BpfInsn;
 pub struct Cgroup {
     /// A directory in each hierarchy; the unified one, if there is one, is the last.
     pub dirs: Vec<Dir>,
-    /// What is written into them, in this order.
+    /// The controllers that the v2 cgroup is given: all that there are, as engines read their statistics. Empty on v1
+    /// and hybrid.
+    pub controllers: Vec<String>,
+    /// What is written into the directories, in this order.
     pub writes: Vec<Write>,
-    /// The device program of the v2 cgroup. On v1 and hybrid the device rules are among the writes.
+    /// The device program of the v2 cgroup; `None`: its rules are left alone. On v1 and hybrid the device rules are among the writes.
     pub devices: Option<Vec<BpfInsn>>,
     /// The user on the host to whom the v2 cgroup is delegated.
     pub owner: Option<u32>,

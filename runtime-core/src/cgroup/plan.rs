@@ -58,7 +58,7 @@ pub fn plan(linux: &Linux, id: &str, layout: &Layout, options: Options) -> Resul
                 pointer: "/linux/resources/devices".to_owned(),
                 on_failure: OnFailure::Fail,
             })),
-            None if v2 => devices = list.program(),
+            None if v2 => devices = Some(list.program()),
             // Not the v2 hierarchy of a hybrid layout: who mounts v1 without its device controller has none.
             None => {
                 let reason = "no cgroup hierarchy has the devices controller";
@@ -67,7 +67,8 @@ pub fn plan(linux: &Linux, id: &str, layout: &Layout, options: Options) -> Resul
         }
     }
     let best_effort = options.rootless && linux.cgroups_path.is_none();
-    Ok(Cgroup { dirs, writes, devices, owner: options.owner, best_effort, ignored })
+    let controllers = available.unwrap_or_default().to_vec();
+    Ok(Cgroup { dirs, controllers, writes, devices, owner: options.owner, best_effort, ignored })
 }
 
 fn dirs(path: Option<&str>, id: &str, layout: &Layout) -> Result<Vec<Dir>> {

@@ -55,16 +55,16 @@ fn remove_tree(path: &Path, unified: bool, deadline: Instant) -> Result<()> {
                 // An error is that of a group that vanished: the next turn sees it.
                 let _ = files::wait_for_event(&path.join("cgroup.events"), "populated", 0, deadline);
             }
-            Some(pid) => {
+            // 0: a process of a pid namespace that is not visible from here.
+            Some(pid) if *pid > 0 => {
                 files::wait_for_exit(*pid, deadline)
                     .map_err(|errno| Error::system(format_args!("wait for process {pid}"), errno))?;
             }
-            // A process that has left the list may keep its group for another moment. There is nothing to wait on.
-            None => {
-                std::thread::sleep(pause);
-                pause = (pause * 2).min(Duration::from_millis(50));
-            }
+            _ => {}
         }
+        // A process that has ended may keep its group for another moment. There is nothing to wait on.
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
     }
 }
 

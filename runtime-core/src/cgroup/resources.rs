@@ -31,7 +31,7 @@ pub(super) fn limits(resources: &Resources, dirs: &[Dir], available: Option<&[St
     }
     for (value, name) in [(resources.memory.kernel, "kernel"), (resources.memory.kernel_tcp, "kernelTCP")] {
         if value.is_some() {
-            table.ignore(&format!("memory/{name}"), "deprecated: the kernel has no such limit since 5.16");
+            table.ignore(&format!("memory/{name}"), "deprecated: kernel memory limits are not set");
         }
     }
     Ok(table.limits)

@@ -227,3 +227,257 @@ fn a_frozen_or_busy_cgroup_is_told() {
         group.0.record.thaw().unwrap();
     }
 }
+
+#[test]
+fn limits_can_be_changed() {
+    use crate::spec::{Cpu, Memory, Resources};
+    let Some((_, layout)) = layouts().into_iter().find(|(name, _)| *name == "v1") else {
+        eprintln!("skipped: no v1 hierarchies here");
+        return;
+    };
+    let group = made(&linux(path("update")), &layout);
+    let record = &group.0.record;
+    let read = |controller: &str, file: &str| {
+        let value = fs::read_to_string(record.v1(controller).unwrap().path.join(file)).unwrap();
+        value.trim().parse::<u64>().unwrap()
+    };
+    // Each pair is refused by the kernel in one of the two orders.
+    for (limit, swap) in [(8 << 20, 16 << 20), (64 << 20, 128 << 20), (4 << 20, 4 << 20), (32 << 20, 32 << 20)] {
+        let memory = Memory { limit: Some(limit), swap: Some(swap), ..Memory::default() };
+        let ignored = record.update(&Resources { memory, ..Resources::default() }).unwrap();
+        assert_eq!(ignored, []);
+        let is = (read("memory", "memory.limit_in_bytes"), read("memory", "memory.memsw.limit_in_bytes"));
+        assert_eq!(is, (limit as u64, swap as u64));
+    }
+    for (quota, period, burst) in [(50_000, 100_000, 50_000), (5_000, 10_000, 1_000), (900_000, 1_000_000, 800_000)] {
+        let cpu = Cpu { quota: Some(quota), period: Some(period), burst: Some(burst), ..Cpu::default() };
+        record.update(&Resources { cpu, ..Resources::default() }).unwrap();
+        let is = (read("cpu", "cpu.cfs_quota_us"), read("cpu", "cpu.cfs_period_us"), read("cpu", "cpu.cfs_burst_us"));
+        assert_eq!(is, (quota as u64, period, burst));
+    }
+    let cpu = Cpu { quota: Some(1), ..Cpu::default() };
+    let error = record.update(&Resources { cpu, ..Resources::default() }).unwrap_err().to_string();
+    let file = record.v1("cpu").unwrap().path.join("cpu.cfs_quota_us");
+    let expect = format!("write \"1\" to {}: invalid argument (/linux/resources/cpu/quota)", file.display());
+    assert_eq!(error, expect);
+}
+
+/// The v2 layout, and a directory for the test in it.
+fn unified(test: &str) -> Option<(Layout, PathBuf)> {
+    let Some((_, layout)) = layouts().into_iter().find(|(name, _)| *name == "v2") else {
+        eprintln!("skipped: no v2 hierarchy here");
+        return None;
+    };
+    let top = layout.unified.as_ref().unwrap().mount.join(format!("orlop-{test}-{}", std::process::id()));
+    Some((layout, top))
+}
+
+#[test]
+fn controllers_are_passed_down() {
+    let Some((layout, top)) = unified("controllers") else { return };
+    let wanted = layout.unified.as_ref().unwrap().controllers.join(" ");
+    let group = made(&linux(path("controllers")), &layout);
+    let dir = &group.0.record.dirs[0].path;
+    assert!(dir.starts_with(&top));
+    assert_eq!(fs::read_to_string(dir.join("cgroup.controllers")).unwrap().trim(), wanted);
+    assert_eq!(fs::read_to_string(dir.join("cgroup.subtree_control")).unwrap().trim(), "");
+}
+
+#[test]
+fn a_threaded_parent_makes_a_threaded_cgroup() {
+    let Some((layout, top)) = unified("threaded") else { return };
+    fs::create_dir(&top).unwrap();
+    fs::write(top.join("cgroup.type"), "threaded").unwrap();
+    let created = plan(&linux(path("threaded")), "id", &layout, Options::default()).and_then(|cgroup| create(&cgroup));
+    let group = created.map(Guard);
+    let kind = match &group {
+        Ok(group) => fs::read_to_string(group.0.record.dirs[0].path.join("cgroup.type")).unwrap(),
+        Err(error) => error.to_string(),
+    };
+    drop(group);
+    fs::remove_dir(&top).unwrap();
+    assert_eq!(kind, "threaded\n");
+}
+
+#[test]
+fn a_cgroup_is_delegated() {
+    let Some((layout, _)) = unified("owner") else { return };
+    let options = Options { owner: Some(12345), ..Options::default() };
+    let group = Guard(create(&plan(&linux(path("owner")), "id", &layout, options).unwrap()).unwrap());
+    let owner = |name: &str| fs::metadata(group.0.record.dirs[0].path.join(name)).unwrap().uid();
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!([".", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"].map(owner), [12345; 4]);
+    assert_eq!(["cgroup.freeze", "cgroup.max.depth"].map(owner), [0; 2]);
+}
+
+#[test]
+fn exec_follows_init_into_its_cgroup() {
+    use std::os::fd::AsRawFd;
+    let Some((layout, _)) = unified("follow") else { return };
+    let group = made(&linux(path("follow")), &layout);
+    let record = &group.0.record;
+    let inner = record.dirs[0].path.join("init.scope");
+    fs::create_dir(&inner).unwrap();
+    let shell = Shell::new();
+    record.below(&[("", "init.scope")]).unwrap().place(shell.pid(), false).unwrap();
+    let opened = |fd: Option<std::os::fd::OwnedFd>| {
+        let fd = fd.unwrap();
+        fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap()
+    };
+    assert_eq!(opened(record.open_unified().unwrap()), record.dirs[0].path);
+    assert_eq!(opened(record.open_unified_of(shell.pid()).unwrap()), inner);
+    for bad in ["..", "a/../../b"] {
+        assert_eq!(record.below(&[("", bad)]).unwrap_err().to_string(), format!("bad sub cgroup path: {bad}"));
+    }
+    let error = record.below(&[("cpu", "a")]).unwrap_err().to_string();
+    assert_eq!(error, "unknown controller cpu in --cgroup flag");
+}
+
+#[test]
+fn the_program_of_an_earlier_container_is_replaced() {
+    let Some((layout, _)) = unified("replace") else { return };
+    let mut strict = plan(&linux(path("replace")), "id", &layout, Options::default()).unwrap();
+    strict.devices = Some(vec![BpfInsn::new(0xb4, 0, 0, 0, 0), BpfInsn::new(0x95, 0, 0, 0, 0)]);
+    let group = Guard(create(&strict).unwrap());
+    let status = |command: &str| {
+        let shell = Shell::new();
+        group.0.record.place(shell.pid(), false).unwrap();
+        shell.finish(command)
+    };
+    assert_eq!(status(": < /dev/zero"), Some(2));
+    let again = create(&plan(&linux(path("replace")), "id", &layout, Options::default()).unwrap()).unwrap();
+    assert_eq!(again.record.parents, Vec::<PathBuf>::new());
+    assert_eq!(status(": < /dev/zero"), Some(0));
+}
+
+/// Resources in the manner of the engines, each with a difficulty.
+const ENGINES: [&str; 5] = [
+    // podman
+    r#"{"devices": [{"allow": false, "access": "rwm"}],
+        "memory": {"limit": 67108864, "swap": 67108864}, "cpu": {"quota": 50000, "period": 100000, "cpus": "0"},
+        "pids": {"limit": 50}}"#,
+    // docker, with zeros for what was not asked for, and a device
+    r#"{"devices": [{"allow": false, "access": "rwm"},
+                    {"allow": true, "type": "c", "major": 1, "minor": 5, "access": "rwm"},
+                    {"allow": true, "type": "c", "major": 5, "minor": 1, "access": "rwm"},
+                    {"allow": false, "type": "c", "major": 10, "minor": 229, "access": "rwm"},
+                    {"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw"},
+                    {"allow": true, "type": "b", "major": 8, "minor": -1, "access": "r"}],
+        "memory": {"limit": 209715200, "reservation": 104857600, "swap": 314572800, "disableOOMKiller": false},
+        "cpu": {"shares": 0, "quota": 50000, "period": 100000}, "blockIO": {"weight": 0}}"#,
+    // ctr
+    r#"{"devices": [{"allow": false, "access": "rwm"},
+                    {"allow": true, "type": "c", "major": 1, "minor": 3, "access": "r"},
+                    {"allow": true, "type": "c", "major": 136, "access": "rw"},
+                    {"allow": false, "type": "c", "major": 1, "minor": 8, "access": "m"}],
+        "cpu": {"shares": 1024, "mems": "0"}, "memory": {"limit": -1, "swappiness": 30}}"#,
+    // privileged
+    r#"{"devices": [{"allow": true, "access": "rwm"}], "cpu": {"shares": 2, "quota": -1}}"#,
+    "{}",
+];
+
+/// The contents of all control files that can be written, by name.
+fn settings(record: &Record) -> Vec<(String, String)> {
+    use std::os::unix::fs::PermissionsExt;
+    let state = [
+        "cgroup.procs",
+        "cgroup.threads",
+        "tasks",
+        "memory.max_usage_in_bytes",
+        "memory.memsw.max_usage_in_bytes",
+        "cpuacct.usage",
+    ];
+    let mut settings = Vec::new();
+    for dir in &record.dirs {
+        for entry in fs::read_dir(&dir.path).unwrap().flatten() {
+            let name = entry.file_name().into_string().unwrap();
+            let mode = entry.metadata().unwrap().permissions().mode();
+            let counts = name.contains("kmem") || name.ends_with(".pressure") || state.contains(&name.as_str());
+            if (mode & 0o600 == 0o600 || name == "devices.list") && entry.path().is_file() && !counts {
+                let value = fs::read_to_string(entry.path()).unwrap_or_default();
+                settings.push((format!("{}/{name}", dir.hierarchy), value));
+            }
+        }
+    }
+    settings.sort();
+    settings
+}
+
+/// The installed runc with a bundle; nothing of it is left at the end of the test.
+struct Runc {
+    bundle: PathBuf,
+    /// Where it makes a cgroup: it leaves the directories above.
+    dirs: Vec<Dir>,
+}
+
+impl Runc {
+    fn new(busybox: &Path) -> Self {
+        let bundle = std::env::temp_dir().join(format!("orlop-cgroup-{}", std::process::id()));
+        fs::create_dir_all(bundle.join("rootfs/proc")).unwrap();
+        fs::copy(busybox, bundle.join("rootfs/busybox")).unwrap();
+        Runc { bundle, dirs: Vec::new() }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Result<(), String> {
+        let stderr = self.bundle.join("stderr");
+        let mut command = Command::new("runc");
+        command.arg("--root").arg(self.bundle.join("state")).args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+        let status = command.stderr(fs::File::create(&stderr).unwrap()).status().unwrap();
+        if status.success() { Ok(()) } else { Err(fs::read_to_string(&stderr).unwrap()) }
+    }
+}
+
+impl Drop for Runc {
+    fn drop(&mut self) {
+        let _ = self.run(&["delete", "--force", "orlop-oracle"]);
+        for parent in self.dirs.iter().flat_map(|dir| dir.path.ancestors().skip(1).take(2)) {
+            let _ = fs::remove_dir(parent);
+        }
+        let _ = fs::remove_dir_all(&self.bundle);
+    }
+}
+
+#[test]
+fn the_settings_are_those_of_runc() {
+    let busybox = Path::new("/bin/busybox");
+    if layouts().is_empty() || Command::new("runc").arg("--version").output().is_err() || !busybox.exists() {
+        eprintln!("skipped: needs root, runc and a static busybox");
+        return;
+    }
+    let layout = Layout::probe().unwrap();
+    let mut runc = Runc::new(busybox);
+    for resources in ENGINES {
+        let path = path("oracle");
+        let config = format!(
+            r#"{{"ociVersion": "1.0.2", "root": {{"path": "rootfs"}}, "linux": {{"cgroupsPath": "{path}",
+                "namespaces": [{{"type": "pid"}}, {{"type": "mount"}}], "resources": {resources}}},
+                "mounts": [{{"destination": "/proc", "type": "proc", "source": "proc"}}],
+                "process": {{"args": ["/busybox"], "cwd": "/", "user": {{"uid": 0, "gid": 0}}}}}}"#
+        );
+        fs::write(runc.bundle.join("config.json"), &config).unwrap();
+        let (spec, _) = crate::spec::Spec::from_slice(config.as_bytes(), &runc.bundle).unwrap();
+        let cgroup = match plan(&spec.linux, "id", &layout, Options::default()) {
+            Ok(cgroup) => cgroup,
+            Err(error) => {
+                assert_eq!(error.kind(), crate::ErrorKind::Unsupported, "{error}");
+                eprintln!("skipped: {error}");
+                continue;
+            }
+        };
+        runc.dirs.clone_from(&cgroup.dirs);
+        runc.run(&["create", "--bundle", runc.bundle.to_str().unwrap(), "orlop-oracle"]).unwrap();
+        let theirs = settings(&Record::from(&cgroup));
+        runc.run(&["delete", "--force", "orlop-oracle"]).unwrap();
+
+        let group = Guard(create(&cgroup).unwrap());
+        let lines = |value: &str| {
+            // runc before 1.2 allowed every container to use tun devices.
+            let mut lines: Vec<_> = value.lines().filter(|line| *line != "c 10:200 rwm").map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        for ((name, ours), (_, theirs)) in settings(&group.0.record).iter().zip(&theirs) {
+            assert_eq!(lines(ours), lines(theirs), "{name} with {resources}");
+        }
+    }
+}
