@@ -439,14 +439,19 @@ impl fmt::Display for MountStep {
         }
         write!(f, " on {}", text(&self.target))?;
         let mut options = vec![attr_names(self.attr_set)];
-        options.extend([(self.attr_clear, "-"), (self.rec_attr_set, "r:"), (self.rec_attr_clear, "-r:")].map(
+        // A change of the access time's mode clears all modes first: the new one tells.
+        let cleared =
+            if self.attr_clear & attr::ATIME == attr::ATIME { self.attr_clear & !attr::ATIME } else { self.attr_clear };
+        options.extend([(cleared, "-"), (self.rec_attr_set, "r:"), (self.rec_attr_clear, "-r:")].map(
             |(bits, prefix)| {
                 let names = attr_names(bits);
                 if names.is_empty() { names } else { format!("{prefix}{names}") }
             },
         ));
         if let MountSource::New(new) = &self.source {
-            options.extend(new.parameters.iter().map(|(key, value)| match value {
+            let own =
+                new.parameters.iter().filter(|(key, _)| key.as_c_str() != c"ro" || self.attr_set & attr::RDONLY == 0);
+            options.extend(own.map(|(key, value)| match value {
                 Some(value) => format!("{}={}", text(key), text(value)),
                 None => text(key),
             }));

@@ -382,6 +382,13 @@ fn granted(process: &Process, context: &ProcessContext<'_>, warnings: &mut Vec<S
     {
         *set &= available;
     }
+    // What is to be ambient must be permitted and inheritable, capabilities(7); runc leaves out the rest too.
+    let ambient = sets.ambient & sets.permitted & sets.inheritable;
+    for number in (0..64).filter(|n| sets.ambient & !ambient & 1 << n != 0) {
+        let name = process::capability_name(number);
+        warnings.push(format!("capability {name} can't be ambient: it is not both permitted and inheritable"));
+    }
+    sets.ambient = ambient;
     sets
 }
 
