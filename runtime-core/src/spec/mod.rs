@@ -62,10 +62,12 @@ impl Spec {
     /// The file can't be read, is not JSON (with line and column), or holds a value that is refused (with its pointer).
     pub fn load(bundle: &Path) -> Result<Loaded> {
         let file = bundle.join("config.json");
-        let io = |e: std::io::Error| {
-            let kind =
-                if e.kind() == std::io::ErrorKind::NotFound { ErrorKind::InvalidSpec } else { ErrorKind::System };
-            Error::new(kind, format!("read {}: {e}", file.display()))
+        let io = |e: std::io::Error| match e.kind() {
+            // runc's text.
+            std::io::ErrorKind::NotFound => {
+                Error::new(ErrorKind::InvalidSpec, format!("JSON specification file {} not found", file.display()))
+            }
+            _ => Error::system(format_args!("read {}", file.display()), e.into()),
         };
         let raw = std::fs::read(&file).map_err(io)?;
         let bundle = std::path::absolute(bundle).map_err(io)?;

@@ -133,6 +133,11 @@ pub(crate) fn options() -> impl Iterator<Item = &'static str> {
     OPTIONS.iter().filter(|(_, act)| !matches!(act, Act::Unsupported)).map(|(name, _)| *name)
 }
 
+#[cfg(test)]
+pub(super) fn all_options() -> impl Iterator<Item = &'static str> {
+    OPTIONS.iter().map(|(name, _)| *name)
+}
+
 /// Attributes to set and to clear, of which the last written wins.
 #[derive(Default)]
 struct Attrs {
@@ -184,11 +189,11 @@ pub(super) fn mount(at: Node<'_>, bundle: &Path, warnings: &mut Vec<String>) -> 
     let options = o.field("options");
     options.list(|at| {
         let option = at.required(at.text())?;
-        let Some((_, act)) = OPTIONS.iter().find(|(name, _)| *name == option) else {
+        let Ok(known) = OPTIONS.binary_search_by_key(&option, |(name, _)| name) else {
             data.push((at.to_string(), own_options(at, option)?));
             return Ok(());
         };
-        match *act {
+        match OPTIONS[known].1 {
             Act::Nothing => {}
             Act::Bind { recursive } => bind = Some(recursive || bind == Some(true)),
             Act::Attr(attr) => attrs.apply(attr),

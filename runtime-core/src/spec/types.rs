@@ -154,7 +154,9 @@ pub struct Mount {
     pub kind: MountKind,
     /// Per-mount attributes to set, `MOUNT_ATTR_*` of mount_setattr(2).
     pub attr_set: u64,
-    /// Per-mount attributes to clear (`rw`, `suid`, `dev`, `exec`, `relatime` and the like, as far as they were written).
+    /// Per-mount attributes to clear (`rw`, `suid`, `dev`, `exec`, `relatime` and the like, as far as they were written);
+    /// with a choice of an access time policy the whole `MOUNT_ATTR__ATIME`, as mount_setattr(2) wants it. Clear first,
+    /// then set.
     pub attr_clear: u64,
     /// Attributes to set on the mount and on all below it (`rro`, `rnosuid`, ...).
     pub rec_attr_set: u64,
@@ -178,7 +180,7 @@ pub enum MountKind {
     Filesystem {
         /// `type`.
         fstype: CString,
-        /// `source`.
+        /// `source`, may be empty.
         source: CString,
         /// What is left of the options: the file system's own (`mode=755`, `size=64k`), in their order.
         data: Vec<CString>,
@@ -240,9 +242,10 @@ pub struct Hook {
 pub struct Linux {
     /// `namespaces`.
     pub namespaces: Namespaces,
-    /// `uidMappings`. Not empty exactly when a new user namespace is asked for.
+    /// `uidMappings`. Never empty for a new user namespace (and id 0 is mapped), always empty without one. Beside the path
+    /// of an existing one engines may write what they believe its mappings to be: to be compared with the real ones.
     pub uid_mappings: Vec<IdMapping>,
-    /// `gidMappings`.
+    /// `gidMappings`, likewise.
     pub gid_mappings: Vec<IdMapping>,
     /// `timeOffsets`.
     pub time_offsets: Vec<TimeOffset>,
@@ -252,7 +255,9 @@ pub struct Linux {
     pub cgroups_path: Option<String>,
     /// `resources`. An absent object is the same as an empty one: a container may use no device beyond the default ones.
     pub resources: Resources,
-    /// `sysctl`: key with dots or slashes as written, value.
+    /// `sysctl`: key with dots or slashes as written, see [`sysctl_path`](super::sysctl_path), value. Each belongs to a
+    /// namespace that the container does not share with the runtime; if that is a network namespace given by its path,
+    /// that it is another one than the runtime's own is not checked yet.
     pub sysctl: Vec<(String, String)>,
     /// `seccomp`.
     pub seccomp: Option<Seccomp>,
