@@ -1,6 +1,6 @@
 //! What is read, and what is refused and how.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, CString};
 use std::path::Path;
 
@@ -270,6 +270,7 @@ fn what_is_refused_and_how() {
 }
 
 /// An edit of [`base`]: pointer, value, and the whole message.
+#[rustfmt::skip]
 const REFUSALS: &[(&str, &str, &str)] = &[
     ("", "[]", "/: must be an object, not an array"),
     ("/ociVersion", "null", "/ociVersion: must be set"),
@@ -301,418 +302,196 @@ const REFUSALS: &[(&str, &str, &str)] = &[
     ("/process/terminal", "1", "/process/terminal: must be a boolean, not an integer"),
     ("/process/user", r#"{"uid": 4294967295}"#, "/process/user/uid: 4294967295 is not between 0 and 4294967294"),
     ("/process/user", r#"{"gid": -1}"#, "/process/user/gid: -1 is not between 0 and 4294967294"),
-    (
-        "/process/user",
-        r#"{"additionalGids": [1, 4294967295]}"#,
-        "/process/user/additionalGids/1: 4294967295 is not between 0 and 4294967294",
-    ),
+    ("/process/user", r#"{"additionalGids": [1, 4294967295]}"#,
+        "/process/user/additionalGids/1: 4294967295 is not between 0 and 4294967294"),
     ("/process/user", r#"{"umask": 512}"#, "/process/user/umask: 512 is not between 0 and 511"),
-    (
-        "/process/user",
-        r#"{"uid": 1.5}"#,
-        "/process/user/uid: must be an integer, not a number with a fraction, an exponent or more than 64 bits",
-    ),
-    (
-        "/process/user",
-        r#"{"uid": 99999999999999999999}"#,
-        "/process/user/uid: must be an integer, not a number with a fraction, an exponent or more than 64 bits",
-    ),
-    (
-        "/process/capabilities",
-        r#"{"bounding": "CAP_KILL"}"#,
-        "/process/capabilities/bounding: must be an array, not a string",
-    ),
-    (
-        "/process/rlimits",
-        r#"[{"type": "RLIMIT_X", "soft": 1, "hard": 1}]"#,
-        r#"/process/rlimits/0/type: unknown resource limit "RLIMIT_X""#,
-    ),
-    (
-        "/process/rlimits",
-        r#"[{"type": "RLIMIT_AS", "soft": 1, "hard": 1}, {"type": "RLIMIT_AS", "soft": 1, "hard": 1}]"#,
-        "/process/rlimits/1/type: this resource is limited twice",
-    ),
-    (
-        "/process/rlimits",
-        r#"[{"type": "RLIMIT_AS", "soft": 2, "hard": 1}]"#,
-        "/process/rlimits/0/soft: the soft limit 2 is above the hard limit 1",
-    ),
+    ("/process/user", r#"{"uid": 1.5}"#,
+        "/process/user/uid: must be an integer, not a number with a fraction, an exponent or more than 64 bits"),
+    ("/process/user", r#"{"uid": 99999999999999999999}"#,
+        "/process/user/uid: must be an integer, not a number with a fraction, an exponent or more than 64 bits"),
+    ("/process/capabilities", r#"{"bounding": "CAP_KILL"}"#,
+        "/process/capabilities/bounding: must be an array, not a string"),
+    ("/process/rlimits", r#"[{"type": "RLIMIT_X", "soft": 1, "hard": 1}]"#,
+        r#"/process/rlimits/0/type: unknown resource limit "RLIMIT_X""#),
+    ("/process/rlimits", r#"[{"type": "RLIMIT_AS", "soft": 1, "hard": 1}, {"type": "RLIMIT_AS", "soft": 1, "hard": 1}]"#,
+        "/process/rlimits/1/type: this resource is limited twice"),
+    ("/process/rlimits", r#"[{"type": "RLIMIT_AS", "soft": 2, "hard": 1}]"#,
+        "/process/rlimits/0/soft: the soft limit 2 is above the hard limit 1"),
     ("/process/rlimits", r#"[{"type": "RLIMIT_AS", "soft": 2}]"#, "/process/rlimits/0/hard: must be set"),
     ("/process/oomScoreAdj", "1001", "/process/oomScoreAdj: 1001 is not between -1000 and 1000"),
     ("/process/scheduler", "{}", "/process/scheduler/policy: must be set"),
-    (
-        "/process/scheduler",
-        r#"{"policy": "SCHED_X"}"#,
-        r#"/process/scheduler/policy: unknown scheduling policy "SCHED_X""#,
-    ),
-    (
-        "/process/scheduler",
-        r#"{"policy": "SCHED_OTHER", "flags": ["X"]}"#,
-        r#"/process/scheduler/flags/0: unknown scheduling flag "X""#,
-    ),
-    (
-        "/process/scheduler",
-        r#"{"policy": "SCHED_OTHER", "nice": 20}"#,
-        "/process/scheduler/nice: 20 is not between -20 and 19",
-    ),
-    (
-        "/process/scheduler",
-        r#"{"policy": "SCHED_OTHER", "priority": 1}"#,
-        "/process/scheduler/priority: can only be set with SCHED_FIFO and SCHED_RR",
-    ),
-    (
-        "/process/scheduler",
-        r#"{"policy": "SCHED_FIFO"}"#,
-        "/process/scheduler/priority: SCHED_FIFO and SCHED_RR need a priority from 1 to 99",
-    ),
-    (
-        "/process/scheduler",
-        r#"{"policy": "SCHED_BATCH", "period": 1}"#,
-        "/process/scheduler/period: can only be set with SCHED_DEADLINE",
-    ),
-    (
-        "/process/ioPriority",
-        r#"{"class": "IOPRIO_CLASS_NONE", "priority": 0}"#,
-        r#"/process/ioPriority/class: unknown I/O priority class "IOPRIO_CLASS_NONE""#,
-    ),
-    (
-        "/process/ioPriority",
-        r#"{"class": "IOPRIO_CLASS_BE", "priority": 8}"#,
-        "/process/ioPriority/priority: 8 is not between 0 and 7",
-    ),
+    ("/process/scheduler", r#"{"policy": "SCHED_X"}"#,
+        r#"/process/scheduler/policy: unknown scheduling policy "SCHED_X""#),
+    ("/process/scheduler", r#"{"policy": "SCHED_OTHER", "flags": ["X"]}"#,
+        r#"/process/scheduler/flags/0: unknown scheduling flag "X""#),
+    ("/process/scheduler", r#"{"policy": "SCHED_OTHER", "nice": 20}"#,
+        "/process/scheduler/nice: 20 is not between -20 and 19"),
+    ("/process/scheduler", r#"{"policy": "SCHED_OTHER", "priority": 1}"#,
+        "/process/scheduler/priority: can only be set with SCHED_FIFO and SCHED_RR"),
+    ("/process/scheduler", r#"{"policy": "SCHED_FIFO"}"#,
+        "/process/scheduler/priority: SCHED_FIFO and SCHED_RR need a priority from 1 to 99"),
+    ("/process/scheduler", r#"{"policy": "SCHED_BATCH", "period": 1}"#,
+        "/process/scheduler/period: can only be set with SCHED_DEADLINE"),
+    ("/process/ioPriority", r#"{"class": "IOPRIO_CLASS_NONE", "priority": 0}"#,
+        r#"/process/ioPriority/class: unknown I/O priority class "IOPRIO_CLASS_NONE""#),
+    ("/process/ioPriority", r#"{"class": "IOPRIO_CLASS_BE", "priority": 8}"#,
+        "/process/ioPriority/priority: 8 is not between 0 and 7"),
     ("/process/execCPUAffinity", r#"{"final": "0-"}"#, r#"/process/execCPUAffinity/final: "0-" is not a list of CPUs"#),
-    (
-        "/process/execCPUAffinity",
-        r#"{"initial": "3-1"}"#,
-        r#"/process/execCPUAffinity/initial: "3-1" is not a range of CPUs"#,
-    ),
-    (
-        "/process/execCPUAffinity",
-        r#"{"initial": "99999999"}"#,
-        "/process/execCPUAffinity/initial: CPU 99999999 is above 8191",
-    ),
+    ("/process/execCPUAffinity", r#"{"initial": "3-1"}"#,
+        r#"/process/execCPUAffinity/initial: "3-1" is not a range of CPUs"#),
+    ("/process/execCPUAffinity", r#"{"initial": "99999999"}"#,
+        "/process/execCPUAffinity/initial: CPU 99999999 is above 8191"),
     ("/process/apparmorProfile", r#""a\u0000""#, "/process/apparmorProfile: must not hold a NUL byte"),
     ("/process/selinuxLabel", "{}", "/process/selinuxLabel: must be a string, not an object"),
-    (
-        "/process",
-        r#"{"args": ["a"], "cwd": "/", "terminal": true, "consoleSize": {"height": 65536, "width": 1}}"#,
-        "/process/consoleSize/height: 65536 is not between 0 and 65535",
-    ),
-    (
-        "/hostname",
-        r#""aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa""#,
-        "/hostname: 65 bytes long, the kernel takes 64",
-    ),
+    ("/process", r#"{"args": ["a"], "cwd": "/", "terminal": true, "consoleSize": {"height": 65536, "width": 1}}"#,
+        "/process/consoleSize/height: 65536 is not between 0 and 65535"),
+    ("/hostname", r#""aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa""#,
+        "/hostname: 65 bytes long, the kernel takes 64"),
     ("/hostname", r#""\u0000""#, "/hostname: must not hold a NUL byte"),
     ("/domainname", "7", "/domainname: must be a string, not an integer"),
     ("/annotations", r#"{"a/b": 1}"#, "/annotations/a~1b: must be a string, not an integer"),
     ("/annotations", r#"{"a\nb": 1}"#, "/annotations/a\\nb: must be a string, not an integer"),
     ("/hooks", r#"{"poststop": [{"path": "x"}]}"#, r#"/hooks/poststop/0/path: "x" must be an absolute path"#),
     ("/hooks", r#"{"prestart": [{}]}"#, "/hooks/prestart/0/path: must be set"),
-    (
-        "/hooks",
-        r#"{"createRuntime": [{"path": "/x", "timeout": 0}]}"#,
-        "/hooks/createRuntime/0/timeout: 0 is not between 1 and 4294967295",
-    ),
-    (
-        "/hooks",
-        r#"{"createContainer": [{"path": "/x", "timeout": -1}]}"#,
-        "/hooks/createContainer/0/timeout: -1 is not between 1 and 4294967295",
-    ),
-    (
-        "/hooks",
-        r#"{"startContainer": [{"path": "/x", "args": [1]}]}"#,
-        "/hooks/startContainer/0/args/0: must be a string, not an integer",
-    ),
-    (
-        "/hooks",
-        r#"{"poststart": [{"path": "/x", "env": ["\u0000"]}]}"#,
-        "/hooks/poststart/0/env/0: must not hold a NUL byte",
-    ),
+    ("/hooks", r#"{"createRuntime": [{"path": "/x", "timeout": 0}]}"#,
+        "/hooks/createRuntime/0/timeout: 0 is not between 1 and 4294967295"),
+    ("/hooks", r#"{"createContainer": [{"path": "/x", "timeout": -1}]}"#,
+        "/hooks/createContainer/0/timeout: -1 is not between 1 and 4294967295"),
+    ("/hooks", r#"{"startContainer": [{"path": "/x", "args": [1]}]}"#,
+        "/hooks/startContainer/0/args/0: must be a string, not an integer"),
+    ("/hooks", r#"{"poststart": [{"path": "/x", "env": ["\u0000"]}]}"#,
+        "/hooks/poststart/0/env/0: must not hold a NUL byte"),
     // mounts
     ("/mounts", "{}", "/mounts: must be an array, not an object"),
     ("/mounts", r#"["x"]"#, "/mounts/0: must be an object, not a string"),
     ("/mounts", r#"[{"type": "tmpfs"}]"#, "/mounts/0/destination: must be set"),
     ("/mounts", r#"[{"type": "tmpfs", "destination": "/\u0000"}]"#, "/mounts/0/destination: must not hold a NUL byte"),
     ("/mounts", r#"[{"destination": "/a"}]"#, "/mounts/0/type: must be set, as the mount is not a bind"),
-    (
-        "/mounts",
-        r#"[{"destination": "/a", "type": "bind", "source": "/"}]"#,
-        r#"/mounts/0/type: a bind mount needs "bind" or "rbind" in its options"#,
-    ),
+    ("/mounts", r#"[{"destination": "/a", "type": "bind", "source": "/"}]"#,
+        r#"/mounts/0/type: a bind mount needs "bind" or "rbind" in its options"#),
     ("/mounts", r#"[{"destination": "/a", "options": ["rbind"]}]"#, "/mounts/0/source: must be set"),
-    (
-        "/mounts",
-        r#"[{"destination": "/a", "source": "/", "options": ["bind", "ro", "mode=1"]}]"#,
-        "/mounts/0/options/2: bind mounts cannot have any filesystem-specific options applied",
-    ),
-    (
-        "/mounts",
-        r#"[{"destination": "/a", "source": "/", "options": ["bind", "idmap"]}]"#,
-        "/mounts/0/options/1: the option idmap is not supported",
-    ),
-    (
-        "/mounts",
-        r#"[{"destination": "/a", "source": "/", "options": ["rbind", "ridmap"]}]"#,
-        "/mounts/0/options/1: the option ridmap is not supported",
-    ),
-    (
-        "/mounts",
-        r#"[{"destination": "/a", "source": "/", "options": ["rbind", "src-nofollow"]}]"#,
-        "/mounts/0/options/1: the option src-nofollow is not supported",
-    ),
-    (
-        "/mounts",
-        r#"[{"destination": "/a", "source": "/", "options": ["copy-symlink"]}]"#,
-        "/mounts/0/options/0: the option copy-symlink is not supported",
-    ),
-    (
-        "/mounts",
-        r#"[{"destination": "/a", "source": "/", "options": ["remount"]}]"#,
-        "/mounts/0/options/0: the option remount is not supported",
-    ),
+    ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["bind", "ro", "mode=1"]}]"#,
+        "/mounts/0/options/2: bind mounts cannot have any filesystem-specific options applied"),
+    ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["bind", "idmap"]}]"#,
+        "/mounts/0/options/1: the option idmap is not supported"),
+    ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["rbind", "ridmap"]}]"#,
+        "/mounts/0/options/1: the option ridmap is not supported"),
+    ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["rbind", "src-nofollow"]}]"#,
+        "/mounts/0/options/1: the option src-nofollow is not supported"),
+    ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["copy-symlink"]}]"#,
+        "/mounts/0/options/0: the option copy-symlink is not supported"),
+    ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["remount"]}]"#,
+        "/mounts/0/options/0: the option remount is not supported"),
     ("/mounts", r#"[{"destination": "/a", "type": "tmpfs", "options": [""]}]"#, "/mounts/0/options/0: must be set"),
-    (
-        "/mounts",
-        r#"[{"destination": "/a", "type": "proc", "options": ["tmpcopyup"]}]"#,
-        "/mounts/0/options: tmpcopyup is for tmpfs only",
-    ),
-    (
-        "/mounts",
-        r#"[{"destination": "/a", "type": "tmpfs", "options": ["a\u0000"]}]"#,
-        "/mounts/0/options/0: must not hold a NUL byte",
-    ),
-    (
-        "/mounts",
-        r#"[{"destination": "/a", "source": "/", "options": ["bind"], "uidMappings": [{}]}]"#,
-        "/mounts/0/uidMappings: is not supported",
-    ),
-    (
-        "/mounts",
-        r#"[{"destination": "/a", "source": "/", "options": ["bind"], "gidMappings": [{}]}]"#,
-        "/mounts/0/gidMappings: is not supported",
-    ),
+    ("/mounts", r#"[{"destination": "/a", "type": "proc", "options": ["tmpcopyup"]}]"#,
+        "/mounts/0/options: tmpcopyup is for tmpfs only"),
+    ("/mounts", r#"[{"destination": "/a", "type": "tmpfs", "options": ["a\u0000"]}]"#,
+        "/mounts/0/options/0: must not hold a NUL byte"),
+    ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["bind"], "uidMappings": [{}]}]"#,
+        "/mounts/0/uidMappings: is not supported"),
+    ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["bind"], "gidMappings": [{}]}]"#,
+        "/mounts/0/gidMappings: is not supported"),
     // linux
     ("/linux/intelRdt", r#"{"closID": "a"}"#, "/linux/intelRdt: is not supported"),
     ("/linux/memoryPolicy", r#"{"mode": "MPOL_BIND"}"#, "/linux/memoryPolicy: is not supported"),
     ("/linux/netDevices", r#"{"eth0": {}}"#, "/linux/netDevices: is not supported"),
     ("/linux/namespaces", r#"[{"type": "moon"}]"#, r#"/linux/namespaces/0/type: unknown namespace "moon""#),
     ("/linux/namespaces", r#"[{}]"#, "/linux/namespaces/0/type: must be set"),
-    (
-        "/linux/namespaces",
-        r#"[{"type": "pid"}, {"type": "pid", "path": "/p"}]"#,
-        r#"/linux/namespaces/1/type: duplicated namespace "pid""#,
-    ),
-    (
-        "/linux/namespaces",
-        r#"[{"type": "pid", "path": "p"}]"#,
-        r#"/linux/namespaces/0/path: "p" must be an absolute path"#,
-    ),
-    (
-        "/linux/uidMappings",
-        r#"[{"containerID": 0, "hostID": 0, "size": 1}]"#,
-        "/linux/uidMappings: User namespace mappings specified, but USER namespace isn't enabled in the config",
-    ),
-    (
-        "/linux/timeOffsets",
-        r#"{"monotonic": {"secs": 1}}"#,
-        "/linux/timeOffsets: time namespace offsets specified, but time namespace isn't enabled in the config",
-    ),
-    (
-        "/linux/devices",
-        r#"[{"path": "dev/x", "type": "c", "major": 1, "minor": 3}]"#,
-        r#"/linux/devices/0/path: "dev/x" must be an absolute path"#,
-    ),
-    (
-        "/linux/devices",
-        r#"[{"path": "/x", "type": "a", "major": 1, "minor": 3}]"#,
-        r#"/linux/devices/0/type: unknown device type "a""#,
-    ),
+    ("/linux/namespaces", r#"[{"type": "pid"}, {"type": "pid", "path": "/p"}]"#,
+        r#"/linux/namespaces/1/type: duplicated namespace "pid""#),
+    ("/linux/namespaces", r#"[{"type": "pid", "path": "p"}]"#,
+        r#"/linux/namespaces/0/path: "p" must be an absolute path"#),
+    ("/linux/uidMappings", r#"[{"containerID": 0, "hostID": 0, "size": 1}]"#,
+        "/linux/uidMappings: User namespace mappings specified, but USER namespace isn't enabled in the config"),
+    ("/linux/timeOffsets", r#"{"monotonic": {"secs": 1}}"#,
+        "/linux/timeOffsets: time namespace offsets specified, but time namespace isn't enabled in the config"),
+    ("/linux/devices", r#"[{"path": "dev/x", "type": "c", "major": 1, "minor": 3}]"#,
+        r#"/linux/devices/0/path: "dev/x" must be an absolute path"#),
+    ("/linux/devices", r#"[{"path": "/x", "type": "a", "major": 1, "minor": 3}]"#,
+        r#"/linux/devices/0/type: unknown device type "a""#),
     ("/linux/devices", r#"[{"path": "/x", "type": "u", "minor": 3}]"#, "/linux/devices/0/major: must be set"),
-    (
-        "/linux/devices",
-        r#"[{"path": "/x", "type": "b", "major": -1, "minor": 3}]"#,
-        "/linux/devices/0/major: -1 is not between 0 and 4095",
-    ),
-    (
-        "/linux/devices",
-        r#"[{"path": "/x", "type": "b", "major": 1, "minor": 1048576}]"#,
-        "/linux/devices/0/minor: 1048576 is not between 0 and 1048575",
-    ),
-    (
-        "/linux/devices",
-        r#"[{"path": "/x", "type": "p", "uid": 4294967295}]"#,
-        "/linux/devices/0/uid: 4294967295 is not between 0 and 4294967294",
-    ),
+    ("/linux/devices", r#"[{"path": "/x", "type": "b", "major": -1, "minor": 3}]"#,
+        "/linux/devices/0/major: -1 is not between 0 and 4095"),
+    ("/linux/devices", r#"[{"path": "/x", "type": "b", "major": 1, "minor": 1048576}]"#,
+        "/linux/devices/0/minor: 1048576 is not between 0 and 1048575"),
+    ("/linux/devices", r#"[{"path": "/x", "type": "p", "uid": 4294967295}]"#,
+        "/linux/devices/0/uid: 4294967295 is not between 0 and 4294967294"),
     ("/linux/cgroupsPath", r#""/a\u0000""#, "/linux/cgroupsPath: must not hold a NUL byte"),
     ("/linux/rootfsPropagation", r#""up""#, r#"/linux/rootfsPropagation: unknown propagation "up""#),
     ("/linux/maskedPaths", r#"["/a", "b"]"#, r#"/linux/maskedPaths/1: "b" must be an absolute path"#),
     ("/linux/readonlyPaths", r#"["b"]"#, r#"/linux/readonlyPaths/0: "b" must be an absolute path"#),
     ("/linux/personality", r#"{"domain": "BSD"}"#, r#"/linux/personality/domain: unknown personality domain "BSD""#),
     ("/linux/personality", r#"{"domain": "LINUX", "flags": ["X"]}"#, "/linux/personality/flags: is not supported"),
-    (
-        "/linux/sysctl",
-        r#"{"kernel.core_pattern": "x"}"#,
-        r#"/linux/sysctl/kernel.core_pattern: sysctl "kernel.core_pattern" is not in a separate kernel namespace"#,
-    ),
-    (
-        "/linux/sysctl",
-        r#"{"kernel/hostname": "x"}"#,
-        r#"/linux/sysctl/kernel~1hostname: sysctl "kernel.hostname" is not allowed as it conflicts with the OCI "hostname" field"#,
-    ),
-    (
-        "/linux/sysctl",
-        r#"{"net/../kernel/core_pattern": "x"}"#,
-        r#"/linux/sysctl/net~1..~1kernel~1core_pattern: sysctl "net/../kernel/core_pattern" is not a name"#,
-    ),
-    (
-        "/linux/sysctl",
-        r#"{"net.//.kernel.core_pattern": "x"}"#,
-        r#"/linux/sysctl/net.~1~1.kernel.core_pattern: sysctl "net.//.kernel.core_pattern" is not a name"#,
-    ),
+    ("/linux/sysctl", r#"{"kernel.core_pattern": "x"}"#,
+        r#"/linux/sysctl/kernel.core_pattern: sysctl "kernel.core_pattern" is not in a separate kernel namespace"#),
+    ("/linux/sysctl", r#"{"kernel/hostname": "x"}"#,
+        r#"/linux/sysctl/kernel~1hostname: sysctl "kernel.hostname" is not allowed as it conflicts with the OCI "hostname" field"#),
+    ("/linux/sysctl", r#"{"net/../kernel/core_pattern": "x"}"#,
+        r#"/linux/sysctl/net~1..~1kernel~1core_pattern: sysctl "net/../kernel/core_pattern" is not a name"#),
+    ("/linux/sysctl", r#"{"net.//.kernel.core_pattern": "x"}"#,
+        r#"/linux/sysctl/net.~1~1.kernel.core_pattern: sysctl "net.//.kernel.core_pattern" is not a name"#),
     ("/linux/sysctl", r#"{"": "x"}"#, r#"/linux/sysctl/: sysctl "" is not a name"#),
     ("/linux/sysctl", r#"{"net.x": 1}"#, "/linux/sysctl/net.x: must be a string, not an integer"),
     // linux.resources
-    (
-        "/linux/resources/devices",
-        r#"[{"allow": true, "type": "u", "access": "r"}]"#,
-        r#"/linux/resources/devices/0/type: unknown device type "u""#,
-    ),
-    (
-        "/linux/resources/devices",
-        r#"[{"allow": true}]"#,
-        "/linux/resources/devices/0/access: device access cannot be empty",
-    ),
-    (
-        "/linux/resources/devices",
-        r#"[{"allow": true, "access": "rx"}]"#,
-        "/linux/resources/devices/0/access: unknown device access 'x', it must be made of r, w and m",
-    ),
+    ("/linux/resources/devices", r#"[{"allow": true, "type": "u", "access": "r"}]"#,
+        r#"/linux/resources/devices/0/type: unknown device type "u""#),
+    ("/linux/resources/devices", r#"[{"allow": true}]"#,
+        "/linux/resources/devices/0/access: device access cannot be empty"),
+    ("/linux/resources/devices", r#"[{"allow": true, "access": "rx"}]"#,
+        "/linux/resources/devices/0/access: unknown device access 'x', it must be made of r, w and m"),
     ("/linux/resources/devices", r#"[{"access": "r"}]"#, "/linux/resources/devices/0/allow: must be set"),
-    (
-        "/linux/resources/devices",
-        r#"[{"allow": true, "access": "r", "major": -2}]"#,
-        "/linux/resources/devices/0/major: -2 is not between -1 and 4294967295",
-    ),
-    (
-        "/linux/resources/memory",
-        r#"{"limit": -2}"#,
-        "/linux/resources/memory/limit: -2 is not between -1 and 9223372036854775807",
-    ),
-    (
-        "/linux/resources/memory",
-        r#"{"swappiness": 101}"#,
-        "/linux/resources/memory/swappiness: 101 is not between 0 and 100",
-    ),
-    (
-        "/linux/resources/cpu",
-        r#"{"period": -1}"#,
-        "/linux/resources/cpu/period: -1 is not between 0 and 18446744073709551615",
-    ),
+    ("/linux/resources/devices", r#"[{"allow": true, "access": "r", "major": -2}]"#,
+        "/linux/resources/devices/0/major: -2 is not between -1 and 4294967295"),
+    ("/linux/resources/memory", r#"{"limit": -2}"#,
+        "/linux/resources/memory/limit: -2 is not between -1 and 9223372036854775807"),
+    ("/linux/resources/memory", r#"{"swappiness": 101}"#,
+        "/linux/resources/memory/swappiness: 101 is not between 0 and 100"),
+    ("/linux/resources/cpu", r#"{"period": -1}"#,
+        "/linux/resources/cpu/period: -1 is not between 0 and 18446744073709551615"),
     ("/linux/resources/cpu", r#"{"cpus": 3}"#, "/linux/resources/cpu/cpus: must be a string, not an integer"),
-    (
-        "/linux/resources/pids",
-        r#"{"limit": 1e3}"#,
-        "/linux/resources/pids/limit: must be an integer, not a number with a fraction, an exponent or more than 64 bits",
-    ),
-    (
-        "/linux/resources/blockIO",
-        r#"{"weight": 65536}"#,
-        "/linux/resources/blockIO/weight: 65536 is not between 0 and 65535",
-    ),
-    (
-        "/linux/resources/blockIO",
-        r#"{"weightDevice": [{"major": 8, "minor": 0}]}"#,
-        "/linux/resources/blockIO/weightDevice/0: weight or leafWeight must be set",
-    ),
-    (
-        "/linux/resources/blockIO",
-        r#"{"throttleReadIOPSDevice": [{"major": 8, "minor": 0}]}"#,
-        "/linux/resources/blockIO/throttleReadIOPSDevice/0/rate: must be set",
-    ),
-    (
-        "/linux/resources/hugepageLimits",
-        r#"[{"pageSize": "../../x/2MB", "limit": 1}]"#,
-        r#"/linux/resources/hugepageLimits/0/pageSize: "../../x/2MB" is not a page size such as 64KB, 2MB or 1GB"#,
-    ),
-    (
-        "/linux/resources/network",
-        r#"{"priorities": [{"priority": 1}]}"#,
-        "/linux/resources/network/priorities/0/name: must be set",
-    ),
-    (
-        "/linux/resources/rdma",
-        r#"{"mlx5_1": {}}"#,
-        "/linux/resources/rdma/mlx5_1: hcaHandles or hcaObjects must be set",
-    ),
-    (
-        "/linux/resources/unified",
-        r#"{"../x": "1"}"#,
-        r#"/linux/resources/unified/..~1x: unified resource "../x" must be a file name (no slashes)"#,
-    ),
-    (
-        "/linux/resources/unified",
-        r#"{"memory.high": 1}"#,
-        "/linux/resources/unified/memory.high: must be a string, not an integer",
-    ),
+    ("/linux/resources/pids", r#"{"limit": 1e3}"#,
+        "/linux/resources/pids/limit: must be an integer, not a number with a fraction, an exponent or more than 64 bits"),
+    ("/linux/resources/blockIO", r#"{"weight": 65536}"#,
+        "/linux/resources/blockIO/weight: 65536 is not between 0 and 65535"),
+    ("/linux/resources/blockIO", r#"{"weightDevice": [{"major": 8, "minor": 0}]}"#,
+        "/linux/resources/blockIO/weightDevice/0: weight or leafWeight must be set"),
+    ("/linux/resources/blockIO", r#"{"throttleReadIOPSDevice": [{"major": 8, "minor": 0}]}"#,
+        "/linux/resources/blockIO/throttleReadIOPSDevice/0/rate: must be set"),
+    ("/linux/resources/hugepageLimits", r#"[{"pageSize": "../../x/2MB", "limit": 1}]"#,
+        r#"/linux/resources/hugepageLimits/0/pageSize: "../../x/2MB" is not a page size such as 64KB, 2MB or 1GB"#),
+    ("/linux/resources/network", r#"{"priorities": [{"priority": 1}]}"#,
+        "/linux/resources/network/priorities/0/name: must be set"),
+    ("/linux/resources/rdma", r#"{"mlx5_1": {}}"#,
+        "/linux/resources/rdma/mlx5_1: hcaHandles or hcaObjects must be set"),
+    ("/linux/resources/unified", r#"{"../x": "1"}"#,
+        r#"/linux/resources/unified/..~1x: unified resource "../x" must be a file name (no slashes)"#),
+    ("/linux/resources/unified", r#"{"memory.high": 1}"#,
+        "/linux/resources/unified/memory.high: must be a string, not an integer"),
     // linux.seccomp
     ("/linux/seccomp", r#"{"syscalls": [{}]}"#, "/linux/seccomp/defaultAction: must be set"),
-    (
-        "/linux/seccomp",
-        r#"{"defaultAction": "KILL"}"#,
-        r#"/linux/seccomp/defaultAction: unknown seccomp action "KILL""#,
-    ),
-    (
-        "/linux/seccomp",
-        r#"{"defaultAction": "SCMP_ACT_NOTIFY"}"#,
-        "/linux/seccomp/defaultAction: SCMP_ACT_NOTIFY cannot be used as default action",
-    ),
-    (
-        "/linux/seccomp",
-        r#"{"defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": 1}"#,
-        "/linux/seccomp/defaultErrnoRet: can only be set with SCMP_ACT_ERRNO and SCMP_ACT_TRACE",
-    ),
-    (
-        "/linux/seccomp",
-        r#"{"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 65537}"#,
-        "/linux/seccomp/defaultErrnoRet: 65537 is not between 0 and 4095",
-    ),
-    (
-        "/linux/seccomp",
-        r#"{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["x86"]}"#,
-        r#"/linux/seccomp/architectures/0: unknown architecture "x86""#,
-    ),
-    (
-        "/linux/seccomp",
-        r#"{"defaultAction": "SCMP_ACT_ALLOW", "flags": ["X"]}"#,
-        r#"/linux/seccomp/flags/0: unknown seccomp flag "X""#,
-    ),
-    (
-        "/linux/seccomp",
-        r#"{"defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "x"}"#,
-        "/linux/seccomp/listenerMetadata: must not be set without listenerPath",
-    ),
-    (
-        "/linux/seccomp",
-        r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["x"], "action": "SCMP_ACT_NOTIFY"}]}"#,
-        "/linux/seccomp/listenerPath: must be set for SCMP_ACT_NOTIFY",
-    ),
-    (
-        "/linux/seccomp",
-        r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["write"], "action": "SCMP_ACT_NOTIFY"}]}"#,
-        "/linux/seccomp/syscalls/0/names: SCMP_ACT_NOTIFY cannot be used for the write syscall",
-    ),
-    (
-        "/linux/seccomp",
-        r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": [], "action": "SCMP_ACT_ALLOW"}]}"#,
-        "/linux/seccomp/syscalls/0/names: must hold at least one name",
-    ),
-    (
-        "/linux/seccomp",
-        r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["x"], "action": "SCMP_ACT_ALLOW",
+    ("/linux/seccomp", r#"{"defaultAction": "KILL"}"#,
+        r#"/linux/seccomp/defaultAction: unknown seccomp action "KILL""#),
+    ("/linux/seccomp", r#"{"defaultAction": "SCMP_ACT_NOTIFY"}"#,
+        "/linux/seccomp/defaultAction: SCMP_ACT_NOTIFY cannot be used as default action"),
+    ("/linux/seccomp", r#"{"defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": 1}"#,
+        "/linux/seccomp/defaultErrnoRet: can only be set with SCMP_ACT_ERRNO and SCMP_ACT_TRACE"),
+    ("/linux/seccomp", r#"{"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 65537}"#,
+        "/linux/seccomp/defaultErrnoRet: 65537 is not between 0 and 4095"),
+    ("/linux/seccomp", r#"{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["x86"]}"#,
+        r#"/linux/seccomp/architectures/0: unknown architecture "x86""#),
+    ("/linux/seccomp", r#"{"defaultAction": "SCMP_ACT_ALLOW", "flags": ["X"]}"#,
+        r#"/linux/seccomp/flags/0: unknown seccomp flag "X""#),
+    ("/linux/seccomp", r#"{"defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "x"}"#,
+        "/linux/seccomp/listenerMetadata: must not be set without listenerPath"),
+    ("/linux/seccomp", r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["x"], "action": "SCMP_ACT_NOTIFY"}]}"#,
+        "/linux/seccomp/listenerPath: must be set for SCMP_ACT_NOTIFY"),
+    ("/linux/seccomp", r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["write"], "action": "SCMP_ACT_NOTIFY"}]}"#,
+        "/linux/seccomp/syscalls/0/names: SCMP_ACT_NOTIFY cannot be used for the write syscall"),
+    ("/linux/seccomp", r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": [], "action": "SCMP_ACT_ALLOW"}]}"#,
+        "/linux/seccomp/syscalls/0/names: must hold at least one name"),
+    ("/linux/seccomp", r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["x"], "action": "SCMP_ACT_ALLOW",
         "args": [{"index": 6, "value": 0, "op": "SCMP_CMP_EQ"}]}]}"#,
-        "/linux/seccomp/syscalls/0/args/0/index: 6 is not between 0 and 5",
-    ),
+        "/linux/seccomp/syscalls/0/args/0/index: 6 is not between 0 and 5"),
     (
         "/linux/seccomp",
         r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["x"], "action": "SCMP_ACT_ALLOW",
@@ -754,6 +533,64 @@ fn paths_are_taken_from_the_bundle() {
     assert_eq!(seccomp.unwrap().listener_path.unwrap(), Path::new("/bundle/l"));
 }
 
+// Documents in which every field is set.
+
+const FULL_PROCESS: &str = r#"{"terminal": true, "consoleSize": {"height": 24, "width": 80},
+            "user": {"uid": 1, "gid": 2, "umask": 63, "additionalGids": [5, 6], "username": "w"},
+            "args": ["a", ""], "env": ["A=1", "B=", "A=2", "C=="], "cwd": "/w", "noNewPrivileges": true,
+            "capabilities": {"bounding": ["CAP_CHOWN", "CAP_CHECKPOINT_RESTORE", "sys_admin", "CAP_CHOWN"],
+                             "effective": ["CAP_KILL"], "inheritable": ["cap_kill"], "permitted": ["CAP_NEXT"], "ambient": []},
+            "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 18446744073709551615, "hard": 18446744073709551615},
+                        {"type": "RLIMIT_CORE", "soft": 0, "hard": 1}],
+            "oomScoreAdj": -1000, "ioPriority": {"class": "IOPRIO_CLASS_IDLE", "priority": 7},
+            "scheduler": {"policy": "SCHED_DEADLINE", "flags": ["SCHED_FLAG_RESET_ON_FORK", "SCHED_FLAG_DL_OVERRUN"],
+                          "nice": -20, "runtime": 1, "deadline": 2, "period": 3},
+            "execCPUAffinity": {"initial": "", "final": "0-1, 3,64"},
+            "apparmorProfile": "p", "selinuxLabel": "l"}"#;
+
+const FULL_HOOKS: &str = r#"{"prestart": [{"path": "/1"}], "createRuntime": [{"path": "/2", "args": []}], "createContainer": [],
+            "startContainer": [{"path": "/4", "args": ["x", "y"], "env": ["A=1", "odd"], "timeout": 7}],
+            "poststart": [{"path": "/5"}, {"path": "/5b"}], "poststop": [{"path": "/6"}]}"#;
+
+const FULL_LINUX: &str = r#"{"namespaces": [{"type": "pid"}, {"type": "network", "path": "/n"}, {"type": "mount", "path": ""}, {"type": "ipc"},
+                           {"type": "uts", "path": "/u"}, {"type": "user"}, {"type": "cgroup"}, {"type": "time"}],
+            "uidMappings": [{"containerID": 0, "hostID": 4294967294, "size": 1}, {"containerID": 1, "hostID": 5, "size": 9}],
+            "gidMappings": [{"containerID": 0, "hostID": 7, "size": 4294967288}],
+            "timeOffsets": {"monotonic": {"secs": -1}, "boottime": {"nanosecs": 999999999}},
+            "devices": [{"path": "/c", "type": "c", "major": 10, "minor": 229, "fileMode": 8624, "uid": 1, "gid": 2},
+                        {"path": "/u", "type": "u", "major": 4095, "minor": 1048575},
+                        {"path": "/b", "type": "b", "major": 8, "minor": 0},
+                        {"path": "/p", "type": "p", "major": -1, "minor": -1, "fileMode": 0}],
+            "cgroupsPath": "a:b:c", "rootfsPropagation": "rslave", "maskedPaths": ["/m"], "readonlyPaths": ["/r"],
+            "sysctl": {"net.x": "1", "net/ipv4/conf/eth0.1/mtu": "2", "kernel.domainname": "d", "kernel.sem": "",
+                       "fs.mqueue.x": "3"},
+            "mountLabel": "l", "personality": {"domain": "LINUX32", "flags": []}}"#;
+
+const FULL_RESOURCES: &str = r#"{
+        "devices": [{"allow": false, "access": "rwm"}, {"allow": true, "type": "a", "major": -1, "minor": null, "access": "m"},
+                    {"allow": true, "type": "c", "major": 10, "minor": 0, "access": "wr"}],
+        "memory": {"limit": -1, "reservation": 0, "swap": 9223372036854775807, "kernel": 1, "kernelTCP": 2, "swappiness": 100,
+                   "disableOOMKiller": true, "useHierarchy": false, "checkBeforeUpdate": true},
+        "cpu": {"shares": 1, "quota": -1, "burst": 2, "period": 3, "realtimeRuntime": -4, "realtimePeriod": 5, "cpus": "0-1",
+                "mems": "", "idle": 1},
+        "pids": {"limit": -1},
+        "blockIO": {"weight": 10, "leafWeight": 65535, "weightDevice": [{"major": 8, "minor": 1, "weight": 2}],
+                    "throttleReadBpsDevice": [{"major": 1, "minor": 1, "rate": 18446744073709551615}],
+                    "throttleWriteBpsDevice": [{"major": 2, "minor": 2, "rate": 2}],
+                    "throttleReadIOPSDevice": [{"major": 3, "minor": 3, "rate": 3}],
+                    "throttleWriteIOPSDevice": [{"major": 4, "minor": 4, "rate": 4}]},
+        "hugepageLimits": [{"pageSize": "2MB", "limit": 18446744073709551615}, {"pageSize": "64KB", "limit": 0}],
+        "network": {"classID": 4294967295, "priorities": [{"name": "eth0", "priority": 5}]},
+        "rdma": {"b": {"hcaObjects": 0}, "a": {"hcaHandles": 3, "hcaObjects": 4}},
+        "unified": {"memory.high": "1", "io.max": ""}}"#;
+
+const FULL_SECCOMP: &str = r#"{"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/l", "listenerMetadata": "m",
+            "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X86_64"],
+            "syscalls": [{"names": ["a", "b"], "action": "SCMP_ACT_ERRNO", "errnoRet": 2, "args": [
+                {"index": 5, "value": 18446744073709551615, "op": "SCMP_CMP_NE"},
+                {"index": 0, "value": 1, "valueTwo": 2, "op": "SCMP_CMP_MASKED_EQ"}]},
+                {"names": ["c"], "action": "SCMP_ACT_NOTIFY", "args": []}]}"#;
+
 #[test]
 fn a_process() {
     assert_eq!(
@@ -776,21 +613,7 @@ fn a_process() {
             selinux_label: None,
         }
     );
-    let (process, warnings) = Process::from_slice(
-        br#"{"terminal": true, "consoleSize": {"height": 24, "width": 80},
-            "user": {"uid": 1, "gid": 2, "umask": 63, "additionalGids": [5, 6], "username": "w"},
-            "args": ["a", ""], "env": ["A=1", "B=", "A=2", "C=="], "cwd": "/w", "noNewPrivileges": true,
-            "capabilities": {"bounding": ["CAP_CHOWN", "CAP_CHECKPOINT_RESTORE", "sys_admin", "CAP_CHOWN"],
-                             "effective": ["CAP_KILL"], "inheritable": ["cap_kill"], "permitted": ["CAP_NEXT"], "ambient": []},
-            "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 18446744073709551615, "hard": 18446744073709551615},
-                        {"type": "RLIMIT_CORE", "soft": 0, "hard": 1}],
-            "oomScoreAdj": -1000, "ioPriority": {"class": "IOPRIO_CLASS_IDLE", "priority": 7},
-            "scheduler": {"policy": "SCHED_DEADLINE", "flags": ["SCHED_FLAG_RESET_ON_FORK", "SCHED_FLAG_DL_OVERRUN"],
-                          "nice": -20, "runtime": 1, "deadline": 2, "period": 3},
-            "execCPUAffinity": {"initial": "", "final": "0-1, 3,64"},
-            "apparmorProfile": "p", "selinuxLabel": "l"}"#,
-    )
-    .unwrap();
+    let (process, warnings) = Process::from_slice(FULL_PROCESS.as_bytes()).unwrap();
     assert_eq!(
         process,
         Process {
@@ -1014,13 +837,7 @@ fn mount_kinds() {
 
 #[test]
 fn hooks_and_annotations() {
-    let hooks = with(
-        "/hooks",
-        r#"{"prestart": [{"path": "/1"}], "createRuntime": [{"path": "/2", "args": []}], "createContainer": [],
-            "startContainer": [{"path": "/4", "args": ["x", "y"], "env": ["A=1", "odd"], "timeout": 7}],
-            "poststart": [{"path": "/5"}, {"path": "/5b"}], "poststop": [{"path": "/6"}]}"#,
-    )
-    .hooks;
+    let hooks = with("/hooks", FULL_HOOKS).hooks;
     let hook =
         |path: &str| Hook { path: CString::new(path).unwrap(), args: strings(&[path]), env: vec![], timeout: None };
     assert_eq!(
@@ -1045,23 +862,7 @@ fn hooks_and_annotations() {
 
 #[test]
 fn the_linux_section() {
-    let linux = with(
-        "/linux",
-        r#"{"namespaces": [{"type": "pid"}, {"type": "network", "path": "/n"}, {"type": "mount", "path": ""}, {"type": "ipc"},
-                           {"type": "uts", "path": "/u"}, {"type": "user"}, {"type": "cgroup"}, {"type": "time"}],
-            "uidMappings": [{"containerID": 0, "hostID": 4294967294, "size": 1}, {"containerID": 1, "hostID": 5, "size": 9}],
-            "gidMappings": [{"containerID": 0, "hostID": 7, "size": 4294967288}],
-            "timeOffsets": {"monotonic": {"secs": -1}, "boottime": {"nanosecs": 999999999}},
-            "devices": [{"path": "/c", "type": "c", "major": 10, "minor": 229, "fileMode": 8624, "uid": 1, "gid": 2},
-                        {"path": "/u", "type": "u", "major": 4095, "minor": 1048575},
-                        {"path": "/b", "type": "b", "major": 8, "minor": 0},
-                        {"path": "/p", "type": "p", "major": -1, "minor": -1, "fileMode": 0}],
-            "cgroupsPath": "a:b:c", "rootfsPropagation": "rslave", "maskedPaths": ["/m"], "readonlyPaths": ["/r"],
-            "sysctl": {"net.x": "1", "net/ipv4/conf/eth0.1/mtu": "2", "kernel.domainname": "d", "kernel.sem": "",
-                       "fs.mqueue.x": "3"},
-            "mountLabel": "l", "personality": {"domain": "LINUX32", "flags": []}}"#,
-    )
-    .linux;
+    let linux = with("/linux", FULL_LINUX).linux;
     let device =
         |path: &CStr, kind, major, minor| Device { path: path.into(), kind, major, minor, mode: 0o666, uid: 0, gid: 0 };
     let pair = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
@@ -1128,23 +929,6 @@ fn the_linux_section() {
 
 #[test]
 fn the_resources() {
-    let all = r#"{
-        "devices": [{"allow": false, "access": "rwm"}, {"allow": true, "type": "a", "major": -1, "minor": null, "access": "m"},
-                    {"allow": true, "type": "c", "major": 10, "minor": 0, "access": "wr"}],
-        "memory": {"limit": -1, "reservation": 0, "swap": 9223372036854775807, "kernel": 1, "kernelTCP": 2, "swappiness": 100,
-                   "disableOOMKiller": true, "useHierarchy": false, "checkBeforeUpdate": true},
-        "cpu": {"shares": 1, "quota": -1, "burst": 2, "period": 3, "realtimeRuntime": -4, "realtimePeriod": 5, "cpus": "0-1",
-                "mems": "", "idle": 1},
-        "pids": {"limit": -1},
-        "blockIO": {"weight": 10, "leafWeight": 65535, "weightDevice": [{"major": 8, "minor": 1, "weight": 2}],
-                    "throttleReadBpsDevice": [{"major": 1, "minor": 1, "rate": 18446744073709551615}],
-                    "throttleWriteBpsDevice": [{"major": 2, "minor": 2, "rate": 2}],
-                    "throttleReadIOPSDevice": [{"major": 3, "minor": 3, "rate": 3}],
-                    "throttleWriteIOPSDevice": [{"major": 4, "minor": 4, "rate": 4}]},
-        "hugepageLimits": [{"pageSize": "2MB", "limit": 18446744073709551615}, {"pageSize": "64KB", "limit": 0}],
-        "network": {"classID": 4294967295, "priorities": [{"name": "eth0", "priority": 5}]},
-        "rdma": {"b": {"hcaObjects": 0}, "a": {"hcaHandles": 3, "hcaObjects": 4}},
-        "unified": {"memory.high": "1", "io.max": ""}}"#;
     let rule = |allow, kind, major, minor, access: &str| DeviceRule {
         allow,
         kind,
@@ -1201,8 +985,8 @@ fn the_resources() {
         ],
         unified: vec![("io.max".into(), String::new()), ("memory.high".into(), "1".into())],
     };
-    assert_eq!(with("/linux/resources", all).linux.resources, expected);
-    assert_eq!(Resources::from_slice(all.as_bytes()).unwrap(), expected);
+    assert_eq!(with("/linux/resources", FULL_RESOURCES).linux.resources, expected);
+    assert_eq!(Resources::from_slice(FULL_RESOURCES.as_bytes()).unwrap(), expected);
     assert_eq!(Resources::from_slice(b"{}").unwrap(), Resources::default());
 
     // Absent and 0 are two things.
@@ -1256,14 +1040,7 @@ fn a_seccomp_profile() {
         let value = format!(r#"{{"defaultAction": "SCMP_ACT_ALLOW", "flags": {flags}}}"#);
         assert_eq!(read(&value), Some(Seccomp { flags: expected, ..plain.clone() }));
     }
-    let full = read(
-        r#"{"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/l", "listenerMetadata": "m",
-            "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X86_64"],
-            "syscalls": [{"names": ["a", "b"], "action": "SCMP_ACT_ERRNO", "errnoRet": 2, "args": [
-                {"index": 5, "value": 18446744073709551615, "op": "SCMP_CMP_NE"},
-                {"index": 0, "value": 1, "valueTwo": 2, "op": "SCMP_CMP_MASKED_EQ"}]},
-                {"names": ["c"], "action": "SCMP_ACT_NOTIFY", "args": []}]}"#,
-    );
+    let full = read(FULL_SECCOMP);
     assert_eq!(
         full,
         Some(Seccomp {
@@ -1299,6 +1076,17 @@ fn the_tables_are_sorted() {
     sorted(seccomp_flags());
     sorted(seccomp_operators());
     sorted(NAMESPACES.into_iter());
+}
+
+/// Every field is set.
+fn full() -> Value {
+    edited(&[
+        ("/process", FULL_PROCESS),
+        ("/hooks", FULL_HOOKS),
+        ("/linux", FULL_LINUX),
+        ("/linux/resources", FULL_RESOURCES),
+        ("/linux/seccomp", FULL_SECCOMP),
+    ])
 }
 
 /// Every pointer of a document, with `*` for an index: places of one shape are read by the same code.
@@ -1344,8 +1132,10 @@ fn a_wrong_value_anywhere_is_refused_with_a_pointer() {
         r#"{"": null}"#,
         r#"[{}]"#,
     ];
-    let mut seen = std::collections::BTreeSet::new();
-    for (name, text) in fixtures() {
+    let full = full();
+    read(&full).unwrap();
+    let mut seen = BTreeSet::new();
+    for (name, text) in [("full".to_owned(), full.to_string().into_bytes())].into_iter().chain(fixtures()) {
         let config: Value = serde_json::from_slice(&text).unwrap();
         let process = name.ends_with(".process.json");
         let mut all = BTreeMap::new();
@@ -1383,5 +1173,70 @@ fn a_truncated_document_is_refused() {
     for length in 0..end {
         let error = Spec::from_slice(&text.as_bytes()[..length], Path::new(BUNDLE)).unwrap_err().to_string();
         assert!(error.starts_with("parse config.json: ") && error.contains(" at line "), "{error}");
+    }
+}
+
+/// Everything that the `oci-spec` crate's model reads from a document is read with the same meaning: through the model and
+/// back it is the same [`Spec`]. (A field under a wrong name would be lost on the way.)
+#[test]
+fn oci_spec_reads_the_same() {
+    let mut full = full();
+    // What oci-spec 0.10 rejects or loses although it is valid: these faults are why it is not used to parse.
+    for (pointer, value) in [
+        ("/process/scheduler/flags", json!(["SCHED_FLAG_RECLAIM", "SCHED_FLAG_KEEP_PARAMS"])),
+        ("/process/capabilities/bounding", json!(["CAP_CHOWN", "CAP_CHECKPOINT_RESTORE"])),
+        ("/process/capabilities/inheritable", json!(["CAP_KILL"])),
+        ("/process/capabilities/permitted", json!(["CAP_BPF"])),
+        ("/process/execCPUAffinity/initial", json!("1")),
+        ("/process/execCPUAffinity/final", json!("0-1,3,64")),
+        ("/linux/resources/hugepageLimits/0/limit", json!(i64::MAX)),
+    ] {
+        let place = full.pointer_mut(pointer).unwrap();
+        let valid = std::mem::replace(place, value);
+        assert!(valid != *place, "{pointer}");
+    }
+
+    let documents = fixtures().into_iter().filter(|(name, _)| !name.ends_with(".process.json"));
+    for (name, text) in documents.chain([("full".to_owned(), full.to_string().into_bytes())]) {
+        let (ours, warnings) = Spec::from_slice(&text, Path::new(BUNDLE)).unwrap();
+        assert_eq!(warnings, [""; 0], "{name}");
+        let model: oci_spec::runtime::Spec = serde_json::from_slice(&text).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let through = Spec::from_slice(&serde_json::to_vec(&model).unwrap(), Path::new(BUNDLE)).unwrap().0;
+        assert_eq!(ours, through, "{name}");
+
+        // And some of it directly.
+        let process = model.process().as_ref().unwrap();
+        let our_process = ours.process.as_ref().unwrap();
+        let theirs = |list: &Option<Vec<String>>| -> Vec<CString> {
+            list.iter().flatten().map(|s| CString::new(s.as_str()).unwrap()).collect()
+        };
+        assert_eq!(our_process.args, theirs(process.args()), "{name}");
+        assert_eq!(
+            (our_process.user.uid, our_process.user.gid),
+            (process.user().uid(), process.user().gid()),
+            "{name}"
+        );
+        assert_eq!(our_process.no_new_privileges, process.no_new_privileges().unwrap_or_default(), "{name}");
+        assert_eq!(ours.mounts.len(), model.mounts().as_ref().map_or(0, Vec::len), "{name}");
+        let linux = model.linux().as_ref().unwrap();
+        assert_eq!(ours.linux.masked_paths, theirs(linux.masked_paths()), "{name}");
+        let rules = |s: &oci_spec::runtime::LinuxSeccomp| s.syscalls().as_ref().map_or(0, Vec::len);
+        assert_eq!(
+            ours.linux.seccomp.as_ref().map(|s| s.syscalls.len()),
+            linux.seccomp().as_ref().map(rules),
+            "{name}"
+        );
+        let theirs = linux.resources().as_ref().unwrap();
+        assert_eq!(ours.linux.resources.devices.len(), theirs.devices().as_ref().map_or(0, Vec::len), "{name}");
+        assert_eq!(
+            ours.linux.resources.memory.limit,
+            theirs.memory().as_ref().and_then(oci_spec::runtime::LinuxMemory::limit),
+            "{name}"
+        );
+        assert_eq!(
+            ours.linux.resources.cpu.shares,
+            theirs.cpu().as_ref().and_then(oci_spec::runtime::LinuxCpu::shares),
+            "{name}"
+        );
     }
 }
