@@ -17,8 +17,10 @@ use crate::{Error, Result};
 pub(super) enum Json<'a> {
     Null,
     Bool(bool),
-    /// Wide enough for every i64 and u64.
-    Integer(i128),
+    /// 0 and above.
+    Unsigned(u64),
+    /// Below 0.
+    Negative(i64),
     /// A number with a fraction or an exponent, or one beyond 64 bits: no field takes one.
     Float(f64),
     String(Cow<'a, str>),
@@ -37,7 +39,7 @@ impl<'a> Json<'a> {
         match self {
             Json::Null => "null",
             Json::Bool(_) => "a boolean",
-            Json::Integer(_) => "an integer",
+            Json::Unsigned(_) | Json::Negative(_) => "an integer",
             Json::Float(_) => "a number with a fraction, an exponent or more than 64 bits",
             Json::String(_) => "a string",
             Json::Array(_) => "an array",
@@ -79,10 +81,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Json<'a> {
                 Ok(Json::Bool(v))
             }
             fn visit_i64<E>(self, v: i64) -> Result<Self::Value, E> {
-                Ok(Json::Integer(v.into()))
+                Ok(u64::try_from(v).map_or(Json::Negative(v), Json::Unsigned))
             }
             fn visit_u64<E>(self, v: u64) -> Result<Self::Value, E> {
-                Ok(Json::Integer(v.into()))
+                Ok(Json::Unsigned(v))
             }
             fn visit_f64<E>(self, v: f64) -> Result<Self::Value, E> {
                 Ok(Json::Float(v))
@@ -224,11 +226,13 @@ impl<'a> Node<'a> {
     pub(super) fn list<T>(&self, mut read: impl FnMut(Node<'_>) -> Result<T>) -> Result<Vec<T>> {
         match self.json {
             Json::Null => Ok(Vec::new()),
-            Json::Array(items) => items
-                .iter()
-                .enumerate()
-                .map(|(index, json)| read(Node { json, up: Some(self), step: Step::Index(index) }))
-                .collect(),
+            Json::Array(items) => {
+                let mut all = Vec::with_capacity(items.len());
+                for (index, json) in items.iter().enumerate() {
+                    all.push(read(Node { json, up: Some(self), step: Step::Index(index) })?);
+                }
+                Ok(all)
+            }
             _ => Err(self.wrong_type("an array")),
         }
     }
@@ -263,11 +267,15 @@ impl<'a> Node<'a> {
 
     /// An integer from `min` to `max`; absent is `None`.
     pub(super) fn int_in<T: Int>(self, min: T, max: T) -> Result<Option<T>> {
-        match self.json {
-            Json::Null => Ok(None),
-            Json::Integer(v) if (min.into()..=max.into()).contains(v) => Ok(T::try_from(*v).ok()),
-            Json::Integer(v) => Err(self.refuse(format_args!("{v} is not between {min} and {max}"))),
-            _ => Err(self.wrong_type("an integer")),
+        let value: i128 = match self.json {
+            Json::Null => return Ok(None),
+            Json::Unsigned(v) => (*v).into(),
+            Json::Negative(v) => (*v).into(),
+            _ => return Err(self.wrong_type("an integer")),
+        };
+        match T::try_from(value) {
+            Ok(v) if (min.into()..=max.into()).contains(&value) => Ok(Some(v)),
+            _ => Err(self.refuse(format_args!("{value} is not between {min} and {max}"))),
         }
     }
 
