@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::spec;
+use crate::{spec, sys};
 
 /// The Features structure. Its lists are the tables that the configuration is read by, so it can't promise what is
 /// then refused.
@@ -24,8 +24,12 @@ pub fn features() -> impl Serialize {
                 actions: spec::seccomp_actions().collect(),
                 operators: spec::seccomp_operators().collect(),
                 archs: spec::seccomp_architectures().collect(),
-                known_flags: spec::seccomp_flags().collect(),
-                supported_flags: spec::seccomp_flags().collect(),
+                known_flags: spec::seccomp_flags().map(|(name, _)| name).collect(),
+                // The one list that asks the machine, as features-linux.md allows and runc does.
+                supported_flags: spec::seccomp_flags()
+                    .filter(|(_, bit)| sys::seccomp_knows_flags(*bit))
+                    .map(|(name, _)| name)
+                    .collect(),
             },
             apparmor: Enabled { enabled: true },
             selinux: Enabled { enabled: true },

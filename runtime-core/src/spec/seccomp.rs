@@ -75,9 +75,9 @@ pub(crate) fn actions() -> impl Iterator<Item = &'static str> {
     ACTIONS.iter().map(|(name, _)| *name)
 }
 
-/// The names of the flags, sorted.
-pub(crate) fn flags() -> impl Iterator<Item = &'static str> {
-    FLAGS.iter().map(|(name, _)| *name)
+/// The flags, sorted by name, with their bits.
+pub(crate) fn flags() -> impl Iterator<Item = (&'static str, u32)> {
+    FLAGS.into_iter()
 }
 
 /// The names of the operators, sorted.
