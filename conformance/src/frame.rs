@@ -238,6 +238,16 @@ fn supervise(job: &Job, limit: Duration) -> io::Result<bool> {
     Ok(in_time)
 }
 
+/// A runtime to run the cases under.
+pub(crate) struct Runtime {
+    /// Its executable, absolute.
+    pub path: PathBuf,
+    /// Global flags before all others.
+    pub flags: Vec<String>,
+    /// First line of its `--version`.
+    pub version: String,
+}
+
 /// What every run of a case shares.
 pub(crate) struct Setting {
     /// Private directory of the whole run.
@@ -253,7 +263,7 @@ pub(crate) struct Setting {
 /// The result is indexed `[case][runtime]`.
 pub(crate) fn run_all(
     cases: &[&Case],
-    runtimes: &[PathBuf],
+    runtimes: &[Runtime],
     setting: &Setting,
     tell: impl Fn(usize, usize, &Verdict) + Sync,
     judge: impl Fn(usize, usize, Verdict) -> Verdict + Sync,
@@ -269,7 +279,8 @@ pub(crate) fn run_all(
                     let Some((c, r)) = queue.lock().ok().and_then(|mut q| q.pop_front()) else { return };
                     let job = Job {
                         case: cases[c].path(),
-                        runtime: runtimes[r].clone(),
+                        runtime: runtimes[r].path.clone(),
+                        flags: runtimes[r].flags.clone(),
                         dir: setting.dir.join(format!("{c}-{r}")),
                         probe: setting.probe.clone(),
                         tag: format!("cf{own}-{c}-{r}-"),

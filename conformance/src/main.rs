@@ -23,18 +23,18 @@ use std::time::Duration;
 use clap::Parser;
 
 use ctx::Stop;
-use frame::{Case, Setting, Status, Verdict};
+use frame::{Case, Runtime, Setting, Status, Verdict};
 use report::{Report, count, word};
 
 /// Run black-box suites against OCI runtimes.
 #[derive(Parser)]
 struct Options {
-    /// The runtime under test: a path, or a name in PATH
+    /// The runtime under test: a path, or a name in PATH; global flags may follow after spaces
     #[arg(long, required_unless_present = "list")]
-    runtime: Option<PathBuf>,
+    runtime: Option<String>,
     /// Further runtimes to show beside it
     #[arg(long, value_delimiter = ',')]
-    against: Vec<PathBuf>,
+    against: Vec<String>,
     /// Only these suites
     suites: Vec<String>,
     /// Only cases whose `suite/name` contains one of these texts
@@ -128,6 +128,12 @@ fn try_exec(args: &[String]) -> io::Result<std::convert::Infallible> {
     }
 }
 
+fn runtime(words: &str) -> Result<Runtime, Stop> {
+    let mut words = words.split_whitespace();
+    let path = locate(Path::new(words.next().unwrap_or_default()))?;
+    Ok(Runtime { version: ctx::version(&path), path, flags: words.map(str::to_owned).collect() })
+}
+
 /// Finds `runtime` as a shell would and makes it absolute, without following symbolic links: the name is part of it.
 fn locate(runtime: &Path) -> Result<PathBuf, Stop> {
     if runtime.components().count() > 1 {
@@ -176,15 +182,13 @@ fn conduct(options: &Options) -> Result<u8, Stop> {
     if cases.is_empty() {
         return ctx::fail("no case is left");
     }
-    let runtimes: Vec<PathBuf> =
-        options.runtime.iter().chain(&options.against).map(|r| locate(r)).collect::<Result<_, _>>()?;
-    let versions: Vec<String> = runtimes.iter().map(|r| ctx::version(r)).collect();
-    let labels: Vec<String> = versions
+    let runtimes: Vec<Runtime> =
+        options.runtime.iter().chain(&options.against).map(|r| runtime(r)).collect::<Result<_, _>>()?;
+    let labels: Vec<String> = runtimes
         .iter()
-        .zip(&runtimes)
-        .map(|(v, r)| {
-            let name = r.file_name().unwrap_or_default().to_string_lossy();
-            format!("{name} {}", v.split(' ').nth(2).unwrap_or("?"))
+        .map(|r| {
+            let name = r.path.file_name().unwrap_or_default().to_string_lossy();
+            format!("{name} {}", r.version.split(' ').nth(2).unwrap_or("?"))
         })
         .collect();
     let scratch = Scratch(std::env::temp_dir().join(format!("conformance-{}", std::process::id())));
@@ -215,7 +219,7 @@ fn conduct(options: &Options) -> Result<u8, Stop> {
             }
         }
         if v.status == Status::Fail
-            && let Some(why) = known::reason(&versions[r], &path)
+            && let Some(why) = known::reason(&runtimes[r].version, &path)
         {
             v.status = Status::Known;
             v.reason = format!("{why} [{}]", v.reason);

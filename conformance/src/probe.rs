@@ -541,7 +541,8 @@ fn report(paths: &[String]) -> Value {
         "uid_map": read("/proc/self/uid_map"),
         "gid_map": read("/proc/self/gid_map"),
         "timens_offsets": read("/proc/self/timens_offsets"),
-        "numa_maps": read("/proc/self/numa_maps").map(|s| s.lines().next().unwrap_or_default().to_owned()),
+        // The policy is the second word of every line (numa(7)).
+        "memory_policy": read("/proc/self/numa_maps").and_then(|s| Some(s.lines().next()?.split(' ').nth(1)?.to_owned())),
         "session_keyring": read("/proc/self/attr/current"),
         "keys": read("/proc/keys"),
         "boottime": clock(nix::time::ClockId::CLOCK_BOOTTIME),
