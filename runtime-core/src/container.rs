@@ -66,6 +66,8 @@ pub enum Console {
     /// Nobody asked: without a terminal the process has the caller's standard streams; with one the caller gets the master.
     #[default]
     Caller,
+    /// Nobody could: a process that wants a terminal is refused.
+    Nobody,
     /// Whoever listens on this UNIX socket.
     Socket(PathBuf),
 }
@@ -357,13 +359,17 @@ fn check_console(process: Option<&spec::Process>, console: &Console) -> Result<(
         Console::Socket(_) if !terminal => {
             Err(Error::new(ErrorKind::InvalidSpec, "cannot use console socket if runc will not detach or allocate tty"))
         }
+        Console::Nobody if terminal => Err(Error::new(
+            ErrorKind::InvalidSpec,
+            "cannot allocate tty if runc will detach without setting console socket",
+        )),
         _ => Ok(()),
     }
 }
 
 fn socket(console: &Console) -> Result<Option<CString>> {
     match console {
-        Console::Caller => Ok(None),
+        Console::Caller | Console::Nobody => Ok(None),
         Console::Socket(path) => {
             let path = absolute(path)?;
             let path = CString::new(path.as_os_str().as_bytes());

@@ -1,0 +1,21 @@
+//! `start`: executes the program of a created container.
+
+use runtime_core::Result;
+
+use super::{CONTAINER_ID, Call, Command, ONE_ID};
+use crate::args::Order;
+
+pub(super) const COMMAND: Command = Command {
+    name: "start",
+    summary: "execute the program of a created container",
+    usage: CONTAINER_ID,
+    flags: &[],
+    order: Order::Anywhere,
+    count: ONE_ID,
+    run,
+};
+
+fn run(call: &Call<'_>) -> Result<u8> {
+    call.container()?.start()?;
+    Ok(0)
+}
