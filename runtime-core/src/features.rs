@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::{spec, sys};
+use crate::{seccomp, spec, sys};
 
 /// The Features structure. Its lists are the tables that the configuration is read by, so it can't promise what is
 /// then refused.
@@ -23,9 +23,12 @@ pub fn features() -> impl Serialize {
                 enabled: true,
                 actions: spec::seccomp_actions().collect(),
                 operators: spec::seccomp_operators().collect(),
-                archs: spec::seccomp_architectures().collect(),
+                archs: spec::seccomp_architectures()
+                    .filter(|(_, arch)| compiles(*arch))
+                    .map(|(name, _)| name)
+                    .collect(),
                 known_flags: spec::seccomp_flags().map(|(name, _)| name).collect(),
-                // The one list that asks the machine, as features-linux.md allows and runc does.
+                // The one list that asks the kernel, as features-linux.md allows and runc does.
                 supported_flags: spec::seccomp_flags()
                     .filter(|(_, bit)| sys::seccomp_knows_flags(*bit))
                     .map(|(name, _)| name)
@@ -42,6 +45,20 @@ pub fn features() -> impl Serialize {
         // No annotation of a configuration changes what Orlop does.
         potentially_unsafe_config_annotations: &[],
     }
+}
+
+/// Whether a filter can be made for this architecture here: there is a table of its calls, and it has this machine's byte
+/// order.
+fn compiles(arch: spec::SeccompArch) -> bool {
+    let profile = spec::Seccomp {
+        default_action: spec::SeccompAction::Allow,
+        architectures: vec![arch],
+        flags: None,
+        listener_path: None,
+        listener_metadata: String::new(),
+        syscalls: Vec::new(),
+    };
+    seccomp::compile(&profile, seccomp::NATIVE).is_ok()
 }
 
 #[derive(Serialize)]

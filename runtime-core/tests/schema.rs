@@ -109,7 +109,7 @@ fn features_follow_their_schema() {
         "/linux/seccomp/enabled",
         "/linux/seccomp/actions/8",
         "/linux/seccomp/operators/6",
-        "/linux/seccomp/archs/22",
+        "/linux/seccomp/archs/5",
         "/linux/seccomp/knownFlags/3",
         "/linux/seccomp/supportedFlags/2",
         "/linux/apparmor/enabled",

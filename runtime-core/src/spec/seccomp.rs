@@ -85,9 +85,9 @@ pub(crate) fn operators() -> impl Iterator<Item = &'static str> {
     OPERATORS.iter().map(|(name, _)| *name)
 }
 
-/// The names of the architectures, sorted.
-pub(crate) fn architectures() -> impl Iterator<Item = &'static str> {
-    ARCHITECTURES.iter().map(|(name, _)| *name)
+/// The architectures, sorted by name.
+pub(crate) fn architectures() -> impl Iterator<Item = (&'static str, SeccompArch)> {
+    ARCHITECTURES.into_iter()
 }
 
 /// Reads `linux.seccomp`. A relative listener's path is taken from `bundle`.

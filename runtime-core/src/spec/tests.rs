@@ -1072,7 +1072,7 @@ fn the_tables_are_sorted() {
     sorted(mount::all_options());
     sorted(mount_options());
     sorted(seccomp_actions());
-    sorted(seccomp_architectures());
+    sorted(seccomp_architectures().map(|(name, _)| name));
     sorted(seccomp_flags().map(|(name, _)| name));
     sorted(seccomp_operators());
     sorted(NAMESPACES.into_iter());
