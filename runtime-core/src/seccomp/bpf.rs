@@ -1,7 +1,7 @@
 //! Pieces of classic BPF.
 //!
 //! A *block* is a run of instructions that ends in a verdict on every way through it and jumps nowhere outside itself,
-//! so blocks can be put anywhere and nested. Only [`select`] and [`rule`] make jumps.
+//! so blocks can be put anywhere and nested. Only [`skip`] and [`rule`] make jumps.
 
 use crate::spec::{SeccompAction, SeccompArg, SeccompOp};
 use crate::sys::SockFilter;
@@ -43,18 +43,22 @@ pub(super) const fn verdict(action: SeccompAction) -> SockFilter {
     instruction(RETURN, value)
 }
 
-/// The block that goes on with `yes` where `test` holds between what was loaded and `k`, else with `no`.
-pub(super) fn select(test: u16, k: u32, yes: &[SockFilter], no: &[SockFilter]) -> Vec<SockFilter> {
-    let mut block = Vec::with_capacity(2 + no.len() + yes.len());
-    match u8::try_from(no.len()) {
-        Ok(skip) => block.push(SockFilter { code: test, jt: skip, jf: 0, k }),
-        // A conditional jump reaches 255 instructions, the unconditional one reaches all.
-        Err(_) => block.extend([SockFilter { code: test, jt: 0, jf: 1, k }, instruction(JUMP, no.len() as u32)]),
+/// Puts a test before a program that is written backwards: when its outcome, for what was loaded and `k`, is `when`,
+/// the next `distance` instructions are skipped.
+pub(super) fn skip(backwards: &mut Vec<SockFilter>, test: u16, k: u32, when: bool, distance: usize) {
+    let to = |distance| if when { (distance, 0) } else { (0, distance) };
+    match u8::try_from(distance) {
+        Ok(distance) => {
+            let (jt, jf) = to(distance);
+            backwards.push(SockFilter { code: test, jt, jf, k });
+        }
+        // A conditional jump reaches 255 instructions, an unconditional one all: the other outcome jumps over that.
+        Err(_) => {
+            let (jf, jt) = to(1);
+            backwards.push(instruction(JUMP, distance as u32));
+            backwards.push(SockFilter { code: test, jt, jf, k });
+        }
     }
-    // After the long form, "no" begins behind the unconditional jump: both forms skip just `no`.
-    block.extend_from_slice(no);
-    block.extend_from_slice(yes);
-    block
 }
 
 /// One condition of a rule.

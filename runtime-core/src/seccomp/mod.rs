@@ -110,19 +110,23 @@ const ENOSYS: SeccompAction = SeccompAction::Errno(libc::ENOSYS as u16);
 pub fn compile(profile: &Seccomp, native: SeccompArch) -> Result<Program> {
     let flags = flags(profile);
     let abis = abis(profile, native)?;
+    let rules = resolve(profile);
+    // Jumps only go forward: a program that is written from its end knows all distances.
     // libseccomp's answer to an architecture that the profile does not name; runc does not change it.
     let mut program = vec![bpf::verdict(SeccompAction::KillThread)];
-    let rules = resolve(profile);
     for (at, abi) in abis.iter().enumerate().rev() {
         if abis[..at].iter().any(|earlier| earlier.audit == abi.audit) {
             continue;
         }
         let ranges = ranges(profile, &rules, abis.iter().filter(|other| other.audit == abi.audit))?;
-        let mut block = vec![LOAD_NUMBER];
-        block.extend(search(&ranges));
-        program = bpf::select(EQUAL, abi.audit, &block, &program);
+        let end = program.len();
+        search(&ranges, &mut program);
+        program.push(LOAD_NUMBER);
+        let length = program.len() - end;
+        bpf::skip(&mut program, EQUAL, abi.audit, false, length);
     }
-    program.insert(0, LOAD_ARCH);
+    program.push(LOAD_ARCH);
+    program.reverse();
     if program.len() > MAX_INSTRUCTIONS {
         let reason = format!("needs {} instructions, the kernel takes {MAX_INSTRUCTIONS}", program.len());
         return Err(Error::unsupported("/linux/seccomp", reason));
@@ -199,18 +203,17 @@ fn resolve(profile: &Seccomp) -> Vec<Named<'_>> {
 /// What the program answers to all numbers from one on, up to the next range: a block.
 type Range = (u32, Vec<SockFilter>);
 
-fn push(ranges: &mut Vec<Range>, start: u32, block: Vec<SockFilter>) {
+/// Answers all numbers from `start` on with `block`, up to the next push.
+fn push(ranges: &mut Vec<Range>, start: u32, block: &[SockFilter]) {
     ranges.pop_if(|last| last.0 == start);
     if ranges.last().is_none_or(|last| last.1 != block) {
-        ranges.push((start, block));
+        ranges.push((start, block.to_vec()));
     }
 }
 
 /// All numbers of one audit value, which is one architecture's but for x86_64 and x32.
 fn ranges<'a>(profile: &Seccomp, rules: &[Named<'_>], abis: impl Iterator<Item = &'a Abi>) -> Result<Vec<Range>> {
-    let default = || vec![bpf::verdict(profile.default_action)];
-    let enosys = || vec![bpf::verdict(ENOSYS)];
-    let kill = || vec![bpf::verdict(SeccompAction::KillThread)];
+    let [default, enosys, kill] = [profile.default_action, ENOSYS, SeccompAction::KillThread].map(bpf::verdict);
     let (mut x86_64, mut x32, mut other) = (None, None, None);
     for abi in abis {
         match abi.arch {
@@ -227,21 +230,21 @@ fn ranges<'a>(profile: &Seccomp, rules: &[Named<'_>], abis: impl Iterator<Item =
     // libseccomp takes every number from X32_BIT on for x32, runc's answer to new calls only looks at that one bit.
     let mut unknown = (None, None);
     match x86_64 {
-        Some(&abi) if table(&mut ranges, 0, profile, rules, abi)? => unknown.0 = Some(enosys()),
+        Some(&abi) if table(&mut ranges, 0, profile, rules, abi)? => unknown.0 = Some(enosys),
         Some(_) => {}
-        None => push(&mut ranges, 0, kill()),
+        None => push(&mut ranges, 0, &[kill]),
     }
     match x32 {
-        Some(&abi) if table(&mut ranges, X32_BIT, profile, rules, abi)? => unknown.1 = Some(enosys()),
+        Some(&abi) if table(&mut ranges, X32_BIT, profile, rules, abi)? => unknown.1 = Some(enosys),
         Some(_) => {}
-        None => push(&mut ranges, X32_BIT, kill()),
+        None => push(&mut ranges, X32_BIT, &[kill]),
     }
-    let beyond = || if x32.is_some() { default() } else { kill() };
-    push(&mut ranges, 2 * X32_BIT, unknown.0.unwrap_or_else(beyond));
-    push(&mut ranges, 3 * X32_BIT, unknown.1.unwrap_or_else(beyond));
+    let beyond = if x32.is_some() { default } else { kill };
+    push(&mut ranges, 2 * X32_BIT, &[unknown.0.unwrap_or(beyond)]);
+    push(&mut ranges, 3 * X32_BIT, &[unknown.1.unwrap_or(beyond)]);
     if x32.is_none() {
         // -1 is what a tracer writes to skip a call: no architecture's number.
-        push(&mut ranges, u32::MAX, default());
+        push(&mut ranges, u32::MAX, &[default]);
     }
     Ok(ranges)
 }
@@ -253,13 +256,13 @@ fn ranges<'a>(profile: &Seccomp, rules: &[Named<'_>], abis: impl Iterator<Item =
 /// but not on EPERM. Newer means: above the highest number that the profile names on that architecture, for whatever
 /// action. Not where the default lets calls pass, or leaves them to a tracer.
 fn table(ranges: &mut Vec<Range>, start: u32, profile: &Seccomp, rules: &[Named<'_>], abi: Abi) -> Result<bool> {
-    let default = profile.default_action;
+    let default = [bpf::verdict(profile.default_action)];
     let mut calls: Vec<Call> = Vec::with_capacity(rules.len());
     let mut newest = 0;
     for named in rules {
         let number = named.numbers.on(abi);
         newest = newest.max(number.unwrap_or(0));
-        if named.rule.action == default {
+        if named.rule.action == profile.default_action {
             // Not only to save work: such a rule does not exempt its call from the other rules (runc).
             continue;
         }
@@ -269,21 +272,22 @@ fn table(ranges: &mut Vec<Range>, start: u32, profile: &Seccomp, rules: &[Named<
         }
     }
     calls.sort_by_key(|call| call.number);
-    let permissive = matches!(default, SeccompAction::Allow | SeccompAction::Log | SeccompAction::Trace(_));
+    let permissive =
+        matches!(profile.default_action, SeccompAction::Allow | SeccompAction::Log | SeccompAction::Trace(_));
     let stub = newest != 0 && !permissive;
-    push(ranges, start, vec![bpf::verdict(default)]);
+    push(ranges, start, &default);
     if stub && abi.arch == SeccompArch::S390x {
         // A number that is too big for the instruction arrives in a register, with 0 in its place, and the 0 stays
         // where the kernel does not know the call.
-        push(ranges, 0, vec![bpf::verdict(ENOSYS)]);
-        push(ranges, 1, vec![bpf::verdict(default)]);
+        push(ranges, 0, &[bpf::verdict(ENOSYS)]);
+        push(ranges, 1, &default);
     }
     for calls in calls.chunk_by(|a, b| a.number == b.number) {
-        push(ranges, calls[0].number, answer(calls, default, abi)?);
-        push(ranges, calls[0].number + 1, vec![bpf::verdict(default)]);
+        push(ranges, calls[0].number, &answer(calls, &default, abi)?);
+        push(ranges, calls[0].number + 1, &default);
     }
     if stub {
-        push(ranges, newest + 1, vec![bpf::verdict(ENOSYS)]);
+        push(ranges, newest + 1, &[bpf::verdict(ENOSYS)]);
     }
     Ok(stub)
 }
@@ -300,16 +304,15 @@ struct Call<'a> {
 ///
 /// The first rule without conditions decides alone (libseccomp). Otherwise rules are tried in the order in which
 /// libseccomp lays them out, which is not the profile's.
-fn answer(calls: &[Call<'_>], default: SeccompAction, abi: Abi) -> Result<Vec<SockFilter>> {
+fn answer(calls: &[Call<'_>], default: &[SockFilter], abi: Abi) -> Result<Vec<SockFilter>> {
     let mut matches: Vec<(Vec<Condition>, SeccompAction)> = Vec::new();
     for Call { named, selector, .. } in calls {
         let args = &named.rule.args;
         // Conditions on one argument are alternatives, and then so are all of the rule (runc).
         let alternatives =
             args.iter().enumerate().any(|(at, arg)| args[..at].iter().any(|other| other.index == arg.index));
-        for args in
-            args.chunks(if alternatives { 1 } else { args.len().max(1) }).chain(args.is_empty().then_some(&[][..]))
-        {
+        let together = (!alternatives).then_some(args.as_slice());
+        for args in together.into_iter().chain(args.chunks(1).filter(|_| alternatives)) {
             // The selector takes the place of a condition on the first argument: behind a multiplexer that argument is
             // in memory, where no filter sees it (libseccomp).
             let select = selector.map(|call| SeccompArg { index: 0, value: call, value_two: 0, op: SeccompOp::Equal });
@@ -328,8 +331,7 @@ fn answer(calls: &[Call<'_>], default: SeccompAction, abi: Abi) -> Result<Vec<So
         }
     }
     matches.sort_by(|a, b| precedence(&a.0, &b.0));
-    let otherwise = vec![bpf::verdict(default)];
-    Ok(matches.iter().rfold(otherwise, |otherwise, (conditions, action)| {
+    Ok(matches.iter().rfold(default.to_vec(), |otherwise, (conditions, action)| {
         bpf::rule(conditions, *action, abi.little_endian(), &otherwise)
     }))
 }
@@ -350,14 +352,18 @@ fn precedence(a: &[Condition], b: &[Condition]) -> Ordering {
     a.iter().map(key).cmp(b.iter().map(key))
 }
 
-/// The binary tree over `ranges`, in a block.
-fn search(ranges: &[Range]) -> Vec<SockFilter> {
+/// Writes the binary tree over `ranges`, a block, before a program that is written backwards.
+fn search(ranges: &[Range], backwards: &mut Vec<SockFilter>) {
     match ranges {
-        [] => Vec::new(),
-        [only] => only.1.clone(),
+        [] => {}
+        [only] => backwards.extend(only.1.iter().rev()),
         _ => {
             let (below, above) = ranges.split_at(ranges.len() / 2);
-            bpf::select(GREATER_EQUAL, above[0].0, &search(above), &search(below))
+            search(above, backwards);
+            let end = backwards.len();
+            search(below, backwards);
+            let length = backwards.len() - end;
+            bpf::skip(backwards, GREATER_EQUAL, above[0].0, true, length);
         }
     }
 }
