@@ -16,9 +16,9 @@ impl Record {
         if let Some(dir) = self.v1("freezer") {
             return Ok((dir, "freezer.state", ["FROZEN", "THAWED"]));
         }
-        match self.dirs.as_slice() {
-            [dir] if dir.is_unified() => Ok((dir, "cgroup.freeze", ["1", "0"])),
-            _ => Err(Error::new(ErrorKind::Unsupported, "no cgroup hierarchy of the container has a freezer")),
+        match self.unified() {
+            Some(dir) => Ok((dir, "cgroup.freeze", ["1", "0"])),
+            None => Err(Error::new(ErrorKind::Unsupported, "no cgroup hierarchy of the container has a freezer")),
         }
     }
 

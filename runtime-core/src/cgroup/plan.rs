@@ -67,8 +67,10 @@ pub fn plan(linux: &Linux, id: &str, layout: &Layout, options: Options) -> Resul
         }
     }
     let best_effort = options.rootless && linux.cgroups_path.is_none();
+    // In a hybrid layout the container sees v1 only, which can't be delegated.
+    let owner = options.owner.filter(|_| v2);
     let controllers = available.unwrap_or_default().to_vec();
-    Ok(Cgroup { dirs, controllers, writes, devices, owner: options.owner, best_effort, ignored })
+    Ok(Cgroup { dirs, controllers, writes, devices, owner, best_effort, ignored })
 }
 
 fn dirs(path: Option<&str>, id: &str, layout: &Layout) -> Result<Vec<Dir>> {

@@ -31,7 +31,7 @@ impl Record {
     }
 }
 
-fn remove_tree(path: &Path, unified: bool, deadline: Instant) -> Result<()> {
+pub(super) fn remove_tree(path: &Path, unified: bool, deadline: Instant) -> Result<()> {
     let mut pause = Duration::from_micros(100);
     loop {
         match files::rmdir(path) {

@@ -350,6 +350,77 @@ fn the_program_of_an_earlier_container_is_replaced() {
     assert_eq!(status(": < /dev/zero"), Some(0));
 }
 
+#[test]
+fn who_forks_is_frozen_and_killed() {
+    for (name, layout) in layouts() {
+        let group = made(&linux(path("forks")), &layout);
+        let record = &group.0.record;
+        let mut shells: Vec<_> = (0..3).map(|_| Shell::new()).collect();
+        for shell in &mut shells {
+            record.place(shell.pid(), false).unwrap();
+            writeln!(shell.0.stdin.as_mut().unwrap(), "while :; do (:) & wait; done").unwrap();
+        }
+        for _ in 0..20 {
+            record.freeze().unwrap();
+            let pids = record.pids().unwrap();
+            assert!(pids.len() >= shells.len(), "{name}");
+            assert_eq!(record.pids().unwrap(), pids, "{name}");
+            record.thaw().unwrap();
+        }
+        record.kill_all(libc::SIGKILL).unwrap();
+        record.remove().unwrap();
+        for shell in &mut shells {
+            assert_eq!(std::os::unix::process::ExitStatusExt::signal(&shell.0.wait().unwrap()), Some(libc::SIGKILL));
+        }
+    }
+}
+
+#[test]
+fn who_holds_a_cgroup_is_told() {
+    for (name, layout) in layouts() {
+        let group = made(&linux(path("holds")), &layout);
+        let record = &group.0.record;
+        let shell = Shell::new();
+        record.place(shell.pid(), false).unwrap();
+        for dir in &record.dirs {
+            let error = remove::remove_tree(&dir.path, dir.is_unified(), std::time::Instant::now()).unwrap_err();
+            let expect = format!(
+                "remove cgroup {}: device or resource busy after 10s, process {} is still in it",
+                dir.path.display(),
+                shell.pid()
+            );
+            assert_eq!(error.to_string(), expect, "{name}");
+        }
+    }
+}
+
+#[test]
+fn rootless_does_without_what_it_may_not_make() {
+    if layouts().is_empty() {
+        return;
+    }
+    // sysfs refuses every mkdir(2) with EPERM.
+    let hierarchy = |name: &str| Hierarchy { controllers: vec![name.into()], mount: "/sys".into(), own: "/x".into() };
+    let layouts = [
+        Layout { v1: ["cpuset", "devices", "pids"].map(hierarchy).into(), unified: None },
+        Layout { v1: vec![], unified: Some(hierarchy("pids")) },
+    ];
+    let options = Options { rootless: true, ..Options::default() };
+    for layout in layouts {
+        let created = create(&plan(&Linux::default(), "id", &layout, options).unwrap()).unwrap();
+        assert_eq!((created.record.dirs, created.unified.is_some()), (vec![], false));
+
+        let mut limited = Linux::default();
+        limited.resources.pids_limit = Some(5);
+        let error = create(&plan(&limited, "id", &layout, options).unwrap()).unwrap_err().to_string();
+        let path = if layout.is_v2() { "/sys/id" } else { "/sys/x/id" };
+        assert_eq!(error, format!("/linux/resources/pids/limit: create cgroup {path}: operation not permitted"));
+
+        let error = create(&plan(&linux("/a".into()), "id", &layout, options).unwrap()).unwrap_err().to_string();
+        assert_eq!(error, "create cgroup /sys/a: operation not permitted");
+    }
+}
+
 /// Resources in the manner of the engines, each with a difficulty.
 const ENGINES: [&str; 5] = [
     // podman
