@@ -231,6 +231,14 @@ fn refused(write: &Write, dirs: &[Dir], errno: Errno) -> Error {
         let (now, peak) = (usage("memory.usage_in_bytes"), usage("memory.max_usage_in_bytes"));
         why += &format!(", the limit is below the use (current usage: {now}, peak usage: {peak})");
     }
+    let controller = write.file.split('.').next().unwrap_or_default();
+    let has = |text: String| text.split_whitespace().any(|name| name == controller);
+    if errno == Errno(libc::ENOENT)
+        && dirs[write.dir].is_unified()
+        && files::read(&dir.join("cgroup.controllers")).is_ok_and(|text| !has(text))
+    {
+        why += &format!(", the cgroups above do not pass the {controller} controller on");
+    }
     let pointer = if write.pointer.is_empty() { String::new() } else { format!(" ({})", write.pointer) };
     Error::new(ErrorKind::System, format!("{what}: {why}{pointer}")).with_errno(errno)
 }

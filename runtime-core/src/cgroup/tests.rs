@@ -284,6 +284,29 @@ fn controllers_are_passed_down() {
 }
 
 #[test]
+fn a_controller_that_is_kept_above_is_told() {
+    let Some((mut layout, top)) = unified("kept") else { return };
+    let hierarchy = layout.unified.as_mut().unwrap();
+    if hierarchy.controllers.iter().any(|name| name == "rdma") {
+        eprintln!("skipped: the rdma controller is here");
+        return;
+    }
+    // As where an ancestor has processes, so that the kernel refuses to enable anything for its children.
+    hierarchy.controllers.push("rdma".into());
+    let mut linux = linux(path("kept"));
+    let limits = crate::spec::Rdma { hca_handles: Some(1), hca_objects: None };
+    linux.resources.rdma.push(("mlx".into(), limits));
+    let error = create(&plan(&linux, "id", &layout, Options::default()).unwrap()).unwrap_err().to_string();
+    let expect = format!(
+        "write \"mlx hca_handle=1\" to {}/a/b/rdma.max: no such file or directory, \
+         the cgroups above do not pass the rdma controller on (/linux/resources/rdma/mlx)",
+        top.display()
+    );
+    assert_eq!(error, expect);
+    assert!(!top.exists());
+}
+
+#[test]
 fn a_threaded_parent_makes_a_threaded_cgroup() {
     let Some((layout, top)) = unified("threaded") else { return };
     fs::create_dir(&top).unwrap();
