@@ -1,0 +1,178 @@
+//! Every decision and every order, without privileges: the plans of the configurations that real engines wrote, against
+//! files in `golden/`. `ORLOP_BLESS=1 cargo test -p runtime-core --test golden` writes them anew; read the difference.
+#![allow(missing_docs)]
+
+use std::collections::BTreeSet;
+use std::ffi::CString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use runtime_core::cgroup::{self, Hierarchy, Layout};
+use runtime_core::plan::{self, CreateOptions, ExecTarget, Plan, Step};
+use runtime_core::spec::{Process, Spec};
+use runtime_core::{Host, namespace};
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
+}
+
+/// A machine that exists nowhere but here.
+fn host(cgroup: Layout) -> Host {
+    Host {
+        euid: 0,
+        egid: 0,
+        capabilities: (1 << 41) - 1,
+        last_capability: 40,
+        in_user_namespace: false,
+        cgroup,
+        apparmor: false,
+        selinux: true,
+        kcore: true,
+    }
+}
+
+fn hierarchy(mount: &str, controllers: &[&str]) -> Hierarchy {
+    let controllers = controllers.iter().map(|&c| c.to_owned()).collect();
+    Hierarchy { controllers, mount: Path::new("/sys/fs/cgroup").join(mount), own: "/".into() }
+}
+
+fn v2() -> Layout {
+    let controllers = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc"];
+    Layout { v1: Vec::new(), unified: Some(hierarchy("", &controllers)) }
+}
+
+fn hybrid() -> Layout {
+    let single = ["blkio", "cpuset", "devices", "freezer", "memory", "pids"].map(|c| hierarchy(c, &[c]));
+    let mut v1 = single.to_vec();
+    v1.push(hierarchy("cpu,cpuacct", &["cpu", "cpuacct"]));
+    v1.push(hierarchy("systemd", &["name=systemd"]));
+    Layout { v1, unified: Some(hierarchy("unified", &[])) }
+}
+
+fn options(id: &str) -> CreateOptions {
+    CreateOptions {
+        id: id.to_owned(),
+        bundle: "/bundle".to_owned(),
+        state_directory: CString::new(format!("/run/orlop/{id}")).unwrap(),
+        ..CreateOptions::default()
+    }
+}
+
+fn create(json: &[u8], layout: Layout, options: &CreateOptions) -> Plan {
+    let (spec, _) = Spec::from_slice(json, Path::new("/bundle")).unwrap();
+    let cgroup = cgroup::plan(&spec.linux, &options.id, &layout, cgroup::Options::default()).unwrap();
+    plan::create(&spec, &host(layout), cgroup, options).unwrap()
+}
+
+fn exec(json: &[u8], namespaces: Vec<namespace::Kind>) -> Plan {
+    let (process, _) = Process::from_slice(json).unwrap();
+    let target = ExecTarget {
+        pid: 4711,
+        namespaces,
+        mapped: false,
+        place_in_cgroups: true,
+        seccomp: None,
+        listener: None,
+        personality: None,
+        id: "id".to_owned(),
+        console_socket: Some(c"/run/console.sock".to_owned()),
+        preserve_fds: 2,
+        no_new_keyring: false,
+    };
+    plan::exec(&process, &host(hybrid()), target).unwrap()
+}
+
+/// What belonged to the machine on which an engine wrote it is a word in capitals, also where a path must be absolute.
+fn fixture(path: &Path) -> Vec<u8> {
+    fs::read_to_string(path).unwrap().replace("\"WORK/", "\"/work/").replace("CGROUP/", "group/").into_bytes()
+}
+
+/// All plans that have a golden file, with its name.
+fn plans() -> Vec<(String, Plan)> {
+    let mut plans = Vec::new();
+    let mut fixtures: Vec<_> = fs::read_dir(folder("fixtures"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "json"))
+        .collect();
+    fixtures.sort();
+    for path in fixtures {
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let json = fixture(&path);
+        if name.ends_with(".process") {
+            use namespace::Kind::{Ipc, Mount, Network, Pid, User, Uts};
+            plans.push((name, exec(&json, vec![Ipc, Uts, Network, Pid, Mount, User])));
+        } else {
+            plans.push((name, create(&json, v2(), &options("id"))));
+        }
+    }
+    for name in ["docker-default", "podman-default", "ctr-default"] {
+        let json = fixture(&folder("fixtures").join(format!("{name}.json")));
+        plans.push((format!("{name}.hybrid"), create(&json, hybrid(), &options("id"))));
+    }
+    let everything = fs::read(folder("golden/everything.json")).unwrap();
+    let all_options = CreateOptions {
+        console_socket: Some(c"/run/console.sock".to_owned()),
+        no_pivot: true,
+        preserve_fds: 3,
+        ..options("everything")
+    };
+    plans.push(("everything".to_owned(), create(&everything, hybrid(), &all_options)));
+    let bare = fs::read(folder("golden/bare.json")).unwrap();
+    plans.push(("bare".to_owned(), create(&bare, v2(), &options("bare"))));
+    let process = fs::read(folder("golden/everything.process.json")).unwrap();
+    plans.push(("everything.process".to_owned(), exec(&process, namespace::JOIN_ORDER.to_vec())));
+    plans
+}
+
+#[test]
+fn plans_are_as_they_were() {
+    let bless = std::env::var_os("ORLOP_BLESS").is_some();
+    let mut differing = Vec::new();
+    for (name, plan) in plans() {
+        let file = folder("golden").join(format!("{name}.plan"));
+        let text = plan.to_string();
+        if bless {
+            fs::write(&file, &text).unwrap();
+        }
+        let expect = fs::read_to_string(&file).unwrap_or_default();
+        if text != expect {
+            let first = text.lines().zip(expect.lines().chain(std::iter::repeat(""))).find(|(a, b)| a != b);
+            differing.push(format!("{name}: {first:?}"));
+        }
+    }
+    assert!(differing.is_empty(), "differ from golden/ (new, old):\n{}", differing.join("\n"));
+}
+
+#[test]
+fn the_same_input_gives_the_same_plan() {
+    for ((name, first), (_, second)) in plans().into_iter().zip(plans()) {
+        assert_eq!(first, second, "{name}");
+    }
+}
+
+#[test]
+fn every_step_occurs_in_a_golden_plan() {
+    let source = include_str!("../src/plan/step.rs");
+    let body = source.split("pub enum Step {").nth(1).unwrap().split("\n}\n").next().unwrap();
+    let variants: BTreeSet<_> = body
+        .lines()
+        .filter_map(|line| line.strip_prefix("    ").filter(|l| l.starts_with(|c: char| c.is_ascii_uppercase())))
+        .map(|line| line.split([' ', '(', ',', '{']).next().unwrap().to_owned())
+        .collect();
+    assert!(variants.len() > 40, "the source of Step was not understood: {variants:?}");
+    let mut seen = BTreeSet::new();
+    fn note(step: &Step, seen: &mut BTreeSet<String>) {
+        if let Step::Attempt { step, otherwise, .. } = step {
+            note(step, seen);
+            note(otherwise, seen);
+        }
+        let text = format!("{step:?}");
+        seen.insert(text.split([' ', '(', ',', '{']).next().unwrap().to_owned());
+    }
+    for (_, plan) in plans() {
+        plan.hop.iter().chain(&plan.init).for_each(|step| note(step, &mut seen));
+    }
+    let missing: Vec<_> = variants.difference(&seen).collect();
+    assert!(missing.is_empty(), "in no golden plan: {missing:?}");
+}
