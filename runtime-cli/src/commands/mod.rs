@@ -107,13 +107,16 @@ impl Call<'_> {
     }
 
     /// The container's id, as it was given. One that is not text is not an id either.
-    fn id(&self) -> String {
-        self.args.argument(0).unwrap_or_default().to_string_lossy().into_owned()
+    fn id(&self) -> Result<String> {
+        match self.args.argument(0).unwrap_or_default().to_string_lossy() {
+            id if id.is_empty() => Err(Error::new(ErrorKind::InvalidSpec, "container id cannot be empty")),
+            id => Ok(id.into_owned()),
+        }
     }
 
     /// The container that the first argument names.
     fn container(&self) -> Result<Container> {
-        self.containers()?.get(&self.id())
+        self.containers()?.get(&self.id()?)
     }
 
     /// What every command does that enters a container.
@@ -140,7 +143,7 @@ impl Call<'_> {
     fn create(&self, console: Console) -> Result<Container> {
         let options = self.create_options(console);
         let bundle = self.args.path("bundle").unwrap_or_else(|| ".".into());
-        let container = self.containers()?.create(&self.id(), &bundle, &options)?;
+        let container = self.containers()?.create(&self.id()?, &bundle, &options)?;
         self.log.debug(&format!("created container {}", container.id()));
         Ok(container)
     }
