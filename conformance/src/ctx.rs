@@ -71,6 +71,8 @@ pub(crate) struct Job {
     pub runtime: PathBuf,
     /// Global flags before all others.
     pub flags: Vec<String>,
+    /// First line of its `--version`.
+    pub version: String,
     /// Private directory of this run.
     pub dir: PathBuf,
     /// The probe's executable on the host.
@@ -173,7 +175,7 @@ fn reap(pid: u32) -> Result<i32, Stop> {
 
 impl<'a> Cmd<'a> {
     /// Circumstances, done in order by a helper process: `close=N`, `open=PATH` (lowest free descriptor, inherited),
-    /// `umask=OCTAL`, `subreaper`, `oom=N`,
+    /// `umask=OCTAL`, `subreaper`, `oom=N`, `proc` (mounts one on /proc),
     /// `pid-in=VARIABLE` (its own pid, in the environment).
     pub(crate) fn with<S: Into<String>>(mut self, ops: impl IntoIterator<Item = S>) -> Cmd<'a> {
         self.with.extend(ops.into_iter().map(Into::into));
@@ -428,8 +430,6 @@ impl Pty {
 /// The context of a case. Everything that it makes lies in a directory that is removed afterwards.
 pub(crate) struct Ctx {
     pub job: Job,
-    /// First line of the runtime's `--version`.
-    pub version: String,
     count: Cell<u32>,
     ids: RefCell<Vec<String>>,
     trail: RefCell<Vec<String>>,
@@ -437,8 +437,7 @@ pub(crate) struct Ctx {
 
 impl Ctx {
     pub(crate) fn new(job: Job) -> Ctx {
-        let version = version(&job.runtime);
-        Ctx { job, version, count: Cell::new(0), ids: RefCell::default(), trail: RefCell::default() }
+        Ctx { job, count: Cell::new(0), ids: RefCell::default(), trail: RefCell::default() }
     }
 
     /// A path in the private directory that nobody used.
@@ -663,15 +662,6 @@ impl Ctx {
         let new: Vec<_> = now.lines().filter(|l| !mounts_before.lines().any(|b| b == *l)).collect();
         ensure(new.is_empty(), format_args!("left behind: mounts {new:?}"))
     }
-}
-
-/// First line of `RUNTIME --version`.
-pub(crate) fn version(runtime: &Path) -> String {
-    Command::new(runtime)
-        .arg("--version")
-        .output()
-        .map(|o| String::from_utf8_lossy(&o.stdout).lines().next().unwrap_or_default().to_owned())
-        .unwrap_or_default()
 }
 
 /// Waits until `fd` is readable.

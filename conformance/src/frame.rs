@@ -129,8 +129,10 @@ pub(crate) fn remove_cgroups(tag: &str) {
     }
 }
 
-/// Hidden command `__case JOB`: makes the namespaces and starts `__inner` as the first process of the new one.
-pub(crate) fn outer(job: &str) -> io::Result<u8> {
+/// Hidden command `__apart PROGRAM ARGS`: runs the program as the first process of new namespaces and returns its status.
+/// Nothing that a runtime does, not even for `--version`, is done outside of them.
+pub(crate) fn apart(words: &[String]) -> io::Result<u8> {
+    let Some((program, args)) = words.split_first() else { return Err(io::Error::other("no program")) };
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
     unshare(
         CloneFlags::CLONE_NEWNS
@@ -141,8 +143,29 @@ pub(crate) fn outer(job: &str) -> io::Result<u8> {
     )?;
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
-    let mut child = Command::new(std::env::current_exe()?).args(["__inner", job]).spawn()?;
+    let mut child = Command::new(program).args(args).spawn()?;
     Ok(u8::try_from(child.wait()?.code().unwrap_or(1)).unwrap_or(1))
+}
+
+/// First line of `RUNTIME --version`; empty if there is none within ten seconds.
+pub(crate) fn version(runtime: &Path) -> io::Result<String> {
+    let mut child = Command::new(std::env::current_exe()?)
+        .arg("__apart")
+        .arg(std::env::current_exe()?)
+        .args(["__exec", "proc", "--"])
+        .arg(runtime)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let fd =
+        rustix::process::pidfd_open(rustix::process::Pid::from_child(&child), rustix::process::PidfdFlags::empty())?;
+    if wait_fd(&fd, Duration::from_secs(10)).is_err() {
+        child.kill()?;
+    }
+    let out = child.wait_with_output()?;
+    Ok(String::from_utf8_lossy(&out.stdout).lines().next().unwrap_or_default().to_owned())
 }
 
 /// Hidden command `__inner JOB`: runs the case and writes how it ended.
@@ -222,7 +245,9 @@ fn run(job: &Job, limit: Duration) -> Verdict {
 fn supervise(job: &Job, limit: Duration) -> io::Result<bool> {
     fs::create_dir_all(&job.dir)?;
     let mut child = Command::new(std::env::current_exe()?)
-        .args(["__case", &serde_json::to_string(job)?])
+        .arg("__apart")
+        .arg(std::env::current_exe()?)
+        .args(["__inner", &serde_json::to_string(job)?])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(fs::File::create(job.dir.join("case.stderr"))?)
@@ -281,6 +306,7 @@ pub(crate) fn run_all(
                         case: cases[c].path(),
                         runtime: runtimes[r].path.clone(),
                         flags: runtimes[r].flags.clone(),
+                        version: runtimes[r].version.clone(),
                         dir: setting.dir.join(format!("{c}-{r}")),
                         probe: setting.probe.clone(),
                         tag: format!("cf{own}-{c}-{r}-"),

@@ -76,7 +76,7 @@ fn main() -> ExitCode {
         _ if name == "probe" => return ExitCode::from(probe::main(&args[1..])),
         Some("probe") => return ExitCode::from(probe::main(&args[2..])),
         Some("__exec") => Err(Stop::Fail(exec_with(&args[2..]).to_string())),
-        Some("__case") => frame::outer(&args[2]).map_err(Stop::from),
+        Some("__apart") => frame::apart(&args[2..]).map_err(Stop::from),
         Some("__inner") => frame::inner(&args[2], &suites::all()),
         _ => conduct(&Options::parse()),
     };
@@ -117,6 +117,10 @@ fn try_exec(args: &[String]) -> io::Result<std::convert::Infallible> {
                 nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mode));
             }
             "subreaper" => nix::sys::prctl::set_child_subreaper(true)?,
+            "proc" => {
+                let none: Option<&str> = None;
+                nix::mount::mount(Some("proc"), "/proc", Some("proc"), nix::mount::MsFlags::empty(), none)?;
+            }
             "oom" => fs::write("/proc/self/oom_score_adj", value)?,
             "pid-in" => variables.push((value, std::process::id().to_string())),
             _ => return Err(bad(&"unknown circumstance")),
@@ -131,7 +135,7 @@ fn try_exec(args: &[String]) -> io::Result<std::convert::Infallible> {
 fn runtime(words: &str) -> Result<Runtime, Stop> {
     let mut words = words.split_whitespace();
     let path = locate(Path::new(words.next().unwrap_or_default()))?;
-    Ok(Runtime { version: ctx::version(&path), path, flags: words.map(str::to_owned).collect() })
+    Ok(Runtime { version: frame::version(&path)?, path, flags: words.map(str::to_owned).collect() })
 }
 
 /// Finds `runtime` as a shell would and makes it absolute, without following symbolic links: the name is part of it.

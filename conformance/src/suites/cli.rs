@@ -63,7 +63,8 @@ fn information() -> Vec<Case> {
             eq("stderr", out.stderr, "")
         }),
         case("version/unusable-root", "contract 5.7: works with an unusable rundir", |x| {
-            x.bare(["--root", "/proc/nowhere", "--version"]).go()?.ok().map(drop)
+            let out = x.bare(["--root", "/proc/nowhere", "--version"]).go()?.ok()?;
+            contains("stdout", &out.stdout, &["version "])
         }),
         case("features/json", "contract 5.6: pure JSON, versions, nothing on stderr", |x| {
             let out = x.bare(["features"]).go()?.ok()?;
@@ -133,6 +134,7 @@ fn information() -> Vec<Case> {
             fs::write(b.dir.join("config.json"), "mine")?;
             let out = x.rt(["spec", "--bundle", b.dir()])?;
             ensure(out.status != 0, "it succeeded")?;
+            contains("stderr", &out.stderr, &["exist"])?;
             eq("config.json", fs::read_to_string(b.dir.join("config.json"))?, "mine")
         }),
         case("spec/rootless", "runc spec --rootless: user namespace and mappings", |x| {
@@ -213,7 +215,8 @@ fn global_flags() -> Vec<Case> {
     }
     for value in ["true", "false", "auto"] {
         all.push(case(&format!("global/rootless-{value}"), "contract 5.1.1: --rootless[=true|false|auto]", move |x| {
-            x.cmd([format!("--rootless={value}").as_str(), "list"]).go()?.ok().map(drop)
+            let out = x.cmd([format!("--rootless={value}").as_str(), "list"]).go()?.ok()?;
+            contains("stdout", &out.stdout, &["STATUS"])
         }));
     }
     all.extend([
@@ -222,11 +225,16 @@ fn global_flags() -> Vec<Case> {
         }),
         case("global/unknown-command", "contract 5.1.6: a failure is not 0", |x| {
             let out = x.cmd(["no-such-command"]).go()?;
-            ensure(out.status != 0, "it succeeded")
+            ensure(out.status != 0, "it succeeded")?;
+            contains("output", &format!("{}{}", out.stdout, out.stderr), &["no-such-command"])
         }),
         case("global/unknown-flag", "contract 5.1.6: a failure is not 0", |x| {
-            ensure(x.cmd(["list", "--no-such-flag"]).go()?.status != 0, "it succeeded for list")?;
-            ensure(x.bare(["--no-such-flag", "list"]).go()?.status != 0, "it succeeded for a global flag")
+            for words in [["list", "--no-such-flag"], ["--no-such-flag", "list"]] {
+                let out = x.bare(words).go()?;
+                ensure(out.status != 0, format_args!("{words:?} succeeded"))?;
+                contains("output", &format!("{}{}", out.stdout, out.stderr), &["no-such-flag"])?;
+            }
+            Ok(())
         }),
         case("global/root-slash", "security 1.3: --root / is refused", |x| {
             x.bare(["--root", "/", "list"]).go()?.fails(1, &["root"]).map(drop)
@@ -240,7 +248,7 @@ fn global_flags() -> Vec<Case> {
             eq("others' reading and writing of the container's directory", mode, 0)
         }),
         case("global/root-default", "contract 5.1.10: without --root, /run/runc", |x| {
-            if !x.version.starts_with("runc") && !x.version.starts_with("orlop") {
+            if !x.job.version.starts_with("runc") && !x.job.version.starts_with("orlop") {
                 return skip("not runc: its own default");
             }
             let none: Option<&str> = None;
@@ -258,7 +266,8 @@ fn global_flags() -> Vec<Case> {
         }),
         case("global/options-before-id", "contract 5.1.1, 5.1.3: -b DIR, options before the id", |x| {
             let b = x.bundle(|c| args(c, "exit 0"))?;
-            x.rt(["create", "-b", b.dir(), &b.id])?.ok().map(drop)
+            x.rt(["create", "-b", b.dir(), &b.id])?.ok()?;
+            x.status(&b.id, "created")
         }),
         case("global/bundle-equals", "contract 5.1.1: --bundle=DIR", |x| {
             let b = x.bundle(|c| args(c, "exit 3"))?;
@@ -313,7 +322,9 @@ fn failures() -> Vec<Case> {
     }
     for command in ["state", "start", "kill", "delete", "create", "run", "exec", "pause", "resume", "ps"] {
         all.push(case(&format!("no-id/{command}"), "runtime.md Operations: an error without the ID", move |x| {
-            ensure(x.rt([command])?.status != 0, "it succeeded")
+            let out = x.rt([command])?;
+            ensure(out.status != 0, "it succeeded")?;
+            ensure(!out.stderr.trim().is_empty() || !out.stdout.trim().is_empty(), "no message")
         }));
     }
     all.extend([
@@ -426,12 +437,12 @@ fn ids_and_configs() -> Vec<Case> {
             first.expect("ready")
         }),
         case("id/reuse-after-delete", "runtime.md Delete: the ID may be used again", |x| {
-            let b = x.bundle(|c| args(c, "exit 0"))?;
+            let b = x.bundle(|c| args(c, "exit 3"))?;
             for _ in 0..2 {
                 x.create(&b)?;
                 x.rt(["delete", "--force", &b.id])?.ok()?;
             }
-            x.run(&b)?.ok().map(drop)
+            x.run(&b)?.exits(3).map(drop)
         }),
     ]);
     let configs: [(&str, Option<&str>); 8] = [
@@ -556,7 +567,7 @@ fn programs() -> Vec<Case> {
     }
     all.push(case("program/message-form", "contract 5.3: canonical form of `run` and `exec`", |x| {
         let b = x.bundle(|c| c["process"]["args"] = json!(["foo"]))?;
-        let name = if x.version.starts_with("crun") { return skip("crun has forms of its own") } else { ":" };
+        let name = if x.job.version.starts_with("crun") { return skip("crun has forms of its own") } else { ":" };
         let out = x.run(&b)?.exits(1)?;
         contains("stderr", &out.stderr, &["unable to start container process", name])?;
         let live = x.live(|_| ())?;
@@ -589,7 +600,7 @@ fn create_start_state() -> Vec<Case> {
             eq("status", s["status"].as_str(), Some("created"))?;
             ensure(s["pid"].as_i64().is_some_and(|p| p > 1), "pid")?;
             ensure(s["created"].as_str().is_some_and(is_rfc3339), format_args!("created: {}", s["created"]))?;
-            eq("owner", s["owner"].as_str(), Some(if x.version.starts_with("crun") { "root" } else { "" }))?;
+            eq("owner", s["owner"].as_str(), Some(if x.job.version.starts_with("crun") { "root" } else { "" }))?;
             eq("annotation", s.pointer("/annotations/org.example.key"), Some(&json!("value")))
         }),
         case("state/key-order", "contract 5.5: the order of the keys", |x| {
@@ -686,7 +697,7 @@ fn create_start_state() -> Vec<Case> {
         }),
         case("pid-file/unwritable", "contract 5.1.12: an error, and no container", |x| {
             let b = x.bundle(|_| ())?;
-            x.rt(["create", "--pid-file", "/no/such/dir/pid", "--bundle", b.dir(), &b.id])?.exits(1)?;
+            x.rt(["create", "--pid-file", "/no/such/dir/pid", "--bundle", b.dir(), &b.id])?.fails(1, &["no such"])?;
             x.rt(["state", &b.id])?.exits(1).map(drop)
         }),
         case("list/json", "contract 5.5: an array with the keys of state", |x| {
@@ -835,7 +846,7 @@ fn kill_and_delete() -> Vec<Case> {
             out.started()?;
             out.line()?;
             out.expect("ready")?;
-            if x.version.starts_with("runc version 1.1") {
+            if x.job.version.starts_with("runc version 1.1") {
                 // Before runc 1.2 this took --all.
                 x.rt(["kill", "--all", &b.id, "KILL"])?.ok()?;
             } else {
@@ -903,8 +914,9 @@ fn run() -> Vec<Case> {
     let mut all = Vec::new();
     for status in [0, 1, 3, 127, 255] {
         all.push(case(&format!("run/exit-{status}"), "contract 5.1.6: the status of the process", move |x| {
-            let b = x.bundle(|c| args(c, &format!("exit {status}")))?;
-            x.run(&b)?.exits(status)?;
+            let b = x.bundle(|c| args(c, &format!("echo here , exit {status}")))?;
+            let out = x.run(&b)?.exits(status)?;
+            eq("stdout", out.stdout.trim_end(), "here")?;
             x.rt(["state", &b.id])?.exits(1).map(drop)
         }));
     }
@@ -1301,7 +1313,7 @@ fn terminals() -> Vec<Case> {
         }),
         case("tty/bad-socket", "contract 5.1.13: a socket that is not there is an error", move |x| {
             let b = x.bundle(tty)?;
-            x.rt(["create", "--bundle", b.dir(), "--console-socket", "/no/such", &b.id])?.exits(1)?;
+            x.rt(["create", "--bundle", b.dir(), "--console-socket", "/no/such", &b.id])?.fails(1, &["no such"])?;
             x.rt(["state", &b.id])?.exits(1).map(drop)
         }),
         case("tty/size-ignored", "config.md consoleSize: ignored without terminal", |x| {

@@ -27,6 +27,7 @@ pub(crate) fn cases() -> Vec<Case> {
             let out = x.run(&b)?;
             ensure(out.status != 0, "it was accepted")?;
             ensure(!out.stdout.contains("\"uid\""), "the program ran")?;
+            ensure(!out.stderr.trim().is_empty(), "no message")?;
             ensure(!out.stderr.contains("panic"), "it panicked")?;
             x.rt(["state", &b.id])?.exits(1).map(drop)
         })
@@ -653,7 +654,7 @@ fn root_and_mounts() -> Vec<Case> {
             let out = x.run(&b)?;
             ensure(fs::read_dir(&outside)?.next().is_none(), "something was made outside of the root")?;
             if out.status != 0 {
-                return Ok(());
+                return ensure(!out.stderr.trim().is_empty(), "no message");
             }
             let f = facts_of(&out)?;
             let at: Vec<_> = f["mounts"]
@@ -687,7 +688,8 @@ fn root_and_mounts() -> Vec<Case> {
                     json!({"destination": "/m", "type": "tmpfs", "source": "t", "options": options}),
                 );
             })?;
-            x.run(&b)?.exits(1).map(drop)
+            let out = x.run(&b)?.exits(1)?;
+            ensure(!out.stderr.trim().is_empty(), "no message")
         }),
         case("mounts/tmpcopyup", "config.md Linux mount options: tmpcopyup", |x| {
             let b = x.bundle(|c| {
@@ -1130,7 +1132,8 @@ fn users() -> Vec<Case> {
                 c["process"]["user"] = json!({"uid": 5000, "gid": 0});
             })?;
             own(&b)?;
-            x.run(&b)?.exits(1).map(drop)
+            let out = x.run(&b)?.exits(1)?;
+            ensure(!out.stderr.trim().is_empty(), "no message")
         }),
         case("userns/exec", "config-linux.md User namespace mappings: exec", move |x| {
             let b = x.bundle(|c| {
@@ -1345,7 +1348,12 @@ fn devices() -> Vec<Case> {
         fs::write(outside.join("ptmx"), "mine")?;
         fs::remove_dir(b.rootfs.join("dev"))?;
         std::os::unix::fs::symlink("../outside", b.rootfs.join("dev"))?;
-        x.run(&b)?;
+        let out = x.run(&b)?;
+        if out.status == 0 {
+            facts_of(&out)?;
+        } else {
+            ensure(!out.stderr.trim().is_empty(), "no message")?;
+        }
         let names: Vec<_> = fs::read_dir(&outside)?.flatten().map(|e| e.file_name()).collect();
         eq("outside", names, vec!["ptmx"])?;
         eq("outside/ptmx", fs::read_to_string(outside.join("ptmx"))?, "mine")
@@ -1623,10 +1631,11 @@ fn cgroups() -> Vec<Case> {
                     .unwrap_or_default()
                     .to_owned();
                 c["linux"]["cgroupsPath"] = json!(format!("/../../../../../..{}", x.job.dir.join(id).display()));
-                args(c, "exit 0");
+                args(c, "exit 3");
             })?;
             let before = fs::read_dir(&b.dir)?.count();
-            x.run(&b)?;
+            let out = x.run(&b)?;
+            ensure(out.status == 3 || !out.stderr.trim().is_empty(), "neither the program's status nor a message")?;
             eq("files in the bundle", fs::read_dir(&b.dir)?.count(), before)
         }),
         case("cgroup/removed", "runtime.md Delete: what create made is deleted", |x| {
@@ -1943,7 +1952,7 @@ fn hooks() -> Vec<Case> {
             let b = x.bundle(|c| {
                 c["hooks"]["createRuntime"] = json!([{"path": x.job.probe, "args": ["probe", "sleep"], "timeout": 1}]);
             })?;
-            x.run(&b)?.exits(1)?;
+            x.run(&b)?.fails(1, &["hook"])?;
             x.rt(["state", &b.id])?.exits(1).map(drop)
         }),
         case("hooks/failed-create-is-undone", "runtime.md Lifecycle: continue at step 12", |x| {
@@ -2038,7 +2047,7 @@ fn lifecycle() -> Vec<Case> {
             let before = fs::read_to_string("/proc/self/mountinfo")?;
             let b =
                 x.bundle(|c| push(&mut c["mounts"], json!({"destination": "/m", "type": "made-up", "source": "x"})))?;
-            x.rt(["create", "--bundle", b.dir(), &b.id])?.exits(1)?;
+            x.rt(["create", "--bundle", b.dir(), &b.id])?.fails(1, &["/m"])?;
             eq("mounts", fs::read_to_string("/proc/self/mountinfo")?, before)?;
             x.alone()?;
             if x.state_root().join(&b.id).exists() {
