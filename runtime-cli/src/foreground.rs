@@ -8,10 +8,11 @@ use runtime_core::sys;
 
 use crate::commands::{Call, Started};
 
-/// What comes before the process exists, so that no signal and no orphan is lost.
+/// What comes before the process exists, so that no signal and no orphan is lost. `subreaper`: processes that the container
+/// leaves behind become this process's children. For `run`, which ends with the container; not for `exec`, as in runc.
 pub(crate) fn begin(subreaper: bool) -> Result<Signals> {
     if subreaper {
-        // Processes that the container leaves behind become ours, and so does what they cost. It can't fail.
+        // It can't fail.
         let _ = nix::sys::prctl::set_child_subreaper(true);
     }
     Signals::block_all()
@@ -26,12 +27,12 @@ pub(crate) fn connect(master: OwnedFd) -> Result<Terminal<'static>> {
 pub(crate) fn wait(
     call: &Call<'_>,
     process: Started<'_>,
+    subreaper: bool,
     signals: &Signals,
     terminal: Option<Terminal<'_>>,
 ) -> Result<u8> {
-    let reap_others = !call.args.is("no-subreaper");
     let Started { pid, pidfd } = process;
-    let code = relay::wait(Process { pid, pidfd, reap_others }, signals, terminal)?;
+    let code = relay::wait(Process { pid, pidfd, reap_others: subreaper }, signals, terminal)?;
     call.log.debug(&format!("process {pid} ended with {code}"));
     Ok(code as u8)
 }

@@ -31,7 +31,11 @@ const GLOBAL: &[args::Flag] = &[
     flag(&["root"], Takes::Value, "directory of the containers' state, on a tmpfs (default: see below)"),
     flag(&["criu"], Takes::Value, "accepted for old callers, has no effect"),
     flag(&["systemd-cgroup"], Takes::Nothing, "let systemd manage the cgroups"),
-    flag(&["rootless"], Takes::Maybe(&["true", "false", "auto"]), "ignore cgroups that may not be written"),
+    flag(
+        &["rootless"],
+        Takes::Maybe(&["true", "false", "auto"]),
+        "accepted for old callers: what the caller may do is found out",
+    ),
     flag(&["version", "v"], Takes::Nothing, "print the version"),
 ];
 

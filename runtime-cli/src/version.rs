@@ -19,7 +19,7 @@ pub(crate) fn text(name: &str) -> String {
         env!("CARGO_PKG_VERSION"),
         // Set by whoever builds a release; a build of a working tree has none to name.
         option_env!("ORLOP_COMMIT").unwrap_or("unknown"),
-        "1.3.0",
+        runtime_core::spec::OCI_VERSION,
     )
 }
 

@@ -272,7 +272,8 @@ fn nobody_can_write_to_the_program() {
     let id = place.id("a");
     // A copy on a file system that can be written to, under another name.
     let program = place.path("runc");
-    fs::copy(ORLOP, &program).unwrap();
+    // By another process: a child that another test makes meanwhile must not inherit a descriptor for writing (ETXTBSY).
+    assert!(Command::new("cp").args([ORLOP, &program]).status().unwrap().success());
     let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap().lines().count();
     let before = mounts();
     let root = place.path("state");

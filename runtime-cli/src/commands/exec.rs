@@ -8,7 +8,7 @@ use runtime_core::spec::{Capabilities, Process};
 use runtime_core::sys::{self, Errno};
 use runtime_core::{Console, Container, Error, ErrorKind, ExecOptions, Result};
 
-use super::{CONSOLE_SOCKET, Call, Command, DETACH, NO_SUBREAPER, PID_FILE, PIDFD_SOCKET, PRESERVE_FDS, Started};
+use super::{CONSOLE_SOCKET, Call, Command, DETACH, PID_FILE, PIDFD_SOCKET, PRESERVE_FDS, Started};
 use crate::args::{Count, Order, Parsed, Takes, flag};
 use crate::{foreground, texts};
 
@@ -34,7 +34,6 @@ pub(super) const COMMAND: Command = Command {
         PRESERVE_FDS,
         flag(&["cgroup"], Takes::Value, "[controller:]path of an existing cgroup below the container's"),
         flag(&["ignore-paused"], Takes::Nothing, "also in a paused container"),
-        NO_SUBREAPER,
     ],
     // What follows the id is the program's.
     order: Order::First,
@@ -56,7 +55,7 @@ fn run(call: &Call<'_>) -> Result<u8> {
         (None, true) if detach => return Err(invalid(texts::SOCKET_MISSING)),
         (None, _) => Console::Caller,
     };
-    let signals = if detach { None } else { Some(foreground::begin(!call.args.is("no-subreaper"))?) };
+    let signals = if detach { None } else { Some(foreground::begin(false)?) };
     let options = ExecOptions {
         process,
         console,
@@ -73,7 +72,7 @@ fn run(call: &Call<'_>) -> Result<u8> {
     let code = match signals {
         Some(signals) => {
             let terminal = exec.master.map(foreground::connect).transpose()?;
-            foreground::wait(call, process, &signals, terminal)?
+            foreground::wait(call, process, false, &signals, terminal)?
         }
         None => 0,
     };

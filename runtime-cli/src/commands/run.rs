@@ -65,7 +65,7 @@ fn start_and_wait(call: &Call<'_>, container: &mut Container, signals: Option<&S
     let init = Started::init(container)?;
     call.announce(init, "standard")?;
     match signals {
-        Some(signals) => foreground::wait(call, init, signals, terminal),
+        Some(signals) => foreground::wait(call, init, !call.args.is("no-subreaper"), signals, terminal),
         None => Ok(0),
     }
 }
