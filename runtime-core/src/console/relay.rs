@@ -238,8 +238,11 @@ impl<'a> Terminal<'a> {
     fn look(&mut self) {
         let mut events = [EpollEvent::empty()];
         if self.edges.wait(&mut events, 0u8) == Ok(1) {
-            self.readable = true;
-            self.writable = true;
+            // A write that finds no room makes an edge of its own while the other side is closed (EPOLLHUP): taking that
+            // for room would write again at once, for ever.
+            let what = events[0].events();
+            self.writable |= what.contains(EpollFlags::EPOLLOUT);
+            self.readable |= what.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR);
         }
     }
 
@@ -487,6 +490,22 @@ mod tests {
         let (code, output) = relayed("trap '' HUP; sleep 1000 & echo $!; exit 6", b"");
         assert_eq!(code, 6);
         kill(Pid::from_raw(output.trim().parse().unwrap()), Signal::SIGKILL).unwrap();
+    }
+
+    #[test]
+    fn waiting_costs_nothing() {
+        let cpu_time = || {
+            let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+            text.split(' ').next().unwrap().parse::<u64>().unwrap()
+        };
+        // More than the terminal takes, for a process that does not read it; one that has closed it.
+        let flood = [b'\n'; 60_000];
+        for script in ["sleep 0.3", "exec </dev/null >/dev/null 2>&1; sleep 0.3"] {
+            let before = cpu_time();
+            assert_eq!(relayed(script, &flood).0, 0);
+            let spent = cpu_time() - before;
+            assert!(spent < 100_000_000, "{script}: {spent} ns");
+        }
     }
 
     #[test]
