@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -141,6 +142,25 @@ pub(crate) struct Cmd<'a> {
     cwd: Option<PathBuf>,
 }
 
+/// Where the case notes what it does: where a hang is said to be.
+static LAST: OnceLock<PathBuf> = OnceLock::new();
+
+/// Notes the command that is about to run.
+fn note(text: &str) {
+    if let Some(path) = LAST.get() {
+        let _ = fs::write(path, text);
+    }
+}
+
+/// Notes, beside the last command, what is waited for.
+fn waiting(what: &str) {
+    if let Some(path) = LAST.get() {
+        let last = fs::read_to_string(path).unwrap_or_default();
+        let last = last.split(" (then ").next().unwrap_or_default();
+        let _ = fs::write(path, format!("{last} (then waiting for {what})"));
+    }
+}
+
 thread_local! {
     /// Statuses of children that ended while another was waited for.
     static REAPED: RefCell<HashMap<i32, i32>> = RefCell::default();
@@ -234,7 +254,7 @@ impl<'a> Cmd<'a> {
     pub(crate) fn go(self) -> Result<Out, Stop> {
         let (o, e) = (self.ctx.fresh("stdout"), self.ctx.fresh("stderr"));
         let text = self.text();
-        self.ctx.note(&text);
+        note(&text);
         let mut command = self.command();
         let child = command.stdin(self.stdin).stdout(File::create(&o)?).stderr(File::create(&e)?).spawn()?;
         drop(command);
@@ -249,11 +269,26 @@ impl<'a> Cmd<'a> {
         Ok(out)
     }
 
+    /// Starts it with the three streams on a terminal of this size.
+    pub(crate) fn on_terminal(self, rows: u16, columns: u16) -> Result<Terminal, Stop> {
+        let text = self.text();
+        note(&text);
+        self.ctx.evidence(&format!("$ {text} (on a terminal) &"));
+        let size = nix::pty::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let pty = nix::pty::openpty(Some(&size), None)?;
+        let mut command = self.command();
+        let child = command.stdin(pty.slave.try_clone()?).stdout(pty.slave.try_clone()?).stderr(pty.slave).spawn()?;
+        // The command's copies must go, or the master would never see the end.
+        drop(command);
+        let master = File::from(pty.master);
+        Ok(Terminal { child, lines: BufReader::new(master.try_clone()?), master })
+    }
+
     /// Runs it with standard output a pipe whose lines can be read while it runs and after.
     pub(crate) fn spawn(self) -> Result<Running, Stop> {
         let e = self.ctx.fresh("stderr");
         let text = self.text();
-        self.ctx.note(&text);
+        note(&text);
         self.ctx.evidence(&format!("$ {text} &"));
         let (reader, writer) = io::pipe()?;
         let mut command = self.command();
@@ -299,6 +334,7 @@ impl Running {
     /// The next line; end of file is a failure.
     pub(crate) fn line(&mut self) -> Result<String, Stop> {
         let mut line = String::new();
+        waiting("a line of output");
         if self.lines.read_line(&mut line)? == 0 {
             return fail(format!(
                 "the output ended; it was {:?}, standard error {:?}",
@@ -323,6 +359,7 @@ impl Running {
     /// Waits until nobody holds the pipe any more; the rest of the output.
     pub(crate) fn rest(&mut self) -> Result<String, Stop> {
         let mut text = String::new();
+        waiting("the end of the output");
         io::Read::read_to_string(&mut self.lines, &mut text)?;
         Ok(text)
     }
@@ -343,6 +380,35 @@ impl Running {
     /// What it wrote to standard error so far.
     pub(crate) fn stderr(&self) -> String {
         fs::read_to_string(&self.stderr).unwrap_or_default().replace("\\\"", "\"")
+    }
+}
+
+/// A command on a terminal, seen from the terminal's other side.
+pub(crate) struct Terminal {
+    pub child: Child,
+    /// What the terminal's size is set on.
+    pub master: File,
+    lines: BufReader<File>,
+}
+
+impl Terminal {
+    /// The next line that it shows.
+    pub(crate) fn line(&mut self) -> Result<String, Stop> {
+        waiting("a line on the terminal");
+        let mut line = String::new();
+        // EIO is how a master says that the last slave was closed.
+        match self.lines.read_line(&mut line) {
+            Ok(n) if n > 0 => Ok(line.trim_end().to_owned()),
+            _ => fail(format!("the terminal was closed; it showed {line:?}")),
+        }
+    }
+
+    /// The command's status and the rest of what it showed.
+    pub(crate) fn end(mut self) -> Result<(i32, String), Stop> {
+        waiting("the end of the terminal's output");
+        let mut rest = Vec::new();
+        let _ = io::Read::read_to_end(&mut self.lines, &mut rest);
+        Ok((reap(self.child.id())?, String::from_utf8_lossy(&rest).into_owned()))
     }
 }
 
@@ -392,6 +458,7 @@ impl Console {
     /// Accepts the connection and takes the one message.
     pub(crate) fn accept(&self) -> Result<Pty, Stop> {
         use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+        waiting("a connection to the console socket");
         let (stream, _) = self.listener.accept()?;
         let mut space = [std::mem::MaybeUninit::uninit(); 256];
         let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -414,13 +481,17 @@ impl Pty {
     /// Everything that the terminal shows until its other side is closed.
     pub(crate) fn read_all(self) -> String {
         let mut text = Vec::new();
+        waiting("the end of the terminal's output");
         // EIO is how a master says that the last slave was closed.
         let _ = io::Read::read_to_end(&mut File::from(self.master), &mut text);
         String::from_utf8_lossy(&text).into_owned()
     }
 
-    /// What else came over the socket until the runtime closed it.
+    /// What else came over the socket until all who held its other end closed it.
     pub(crate) fn rest(&self) -> Result<usize, Stop> {
+        let end = OwnedFd::from(self.stream.try_clone()?);
+        wait_fd(&end, Duration::from_secs(3))
+            .or_else(|_| fail("the connection stays open: somebody holds the runtime's end of it"))?;
         let mut more = Vec::new();
         io::Read::read_to_end(&mut &self.stream, &mut more)?;
         Ok(more.len())
@@ -437,6 +508,7 @@ pub(crate) struct Ctx {
 
 impl Ctx {
     pub(crate) fn new(job: Job) -> Ctx {
+        let _ = LAST.set(job.dir.join("last"));
         Ctx { job, count: Cell::new(0), ids: RefCell::default(), trail: RefCell::default() }
     }
 
@@ -444,11 +516,6 @@ impl Ctx {
     pub(crate) fn fresh(&self, name: &str) -> PathBuf {
         self.count.set(self.count.get() + 1);
         self.job.dir.join(format!("{name}.{}", self.count.get()))
-    }
-
-    /// The last command run: where a hang is said to be.
-    fn note(&self, text: &str) {
-        let _ = fs::write(self.job.dir.join("last"), text);
     }
 
     fn evidence(&self, text: &str) {
@@ -585,7 +652,7 @@ impl Ctx {
 
     /// Waits until process `pid` has ended.
     pub(crate) fn gone(&self, pid: i32) -> Outcome {
-        self.note(&format!("(waiting for the end of process {pid})"));
+        note(&format!("(waiting for the end of process {pid})"));
         let own_child = fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|s| {
             s.rsplit_once(')')
                 .is_some_and(|(_, r)| r.split_whitespace().nth(1) == Some(&std::process::id().to_string()))

@@ -536,7 +536,7 @@ fn report(paths: &[String]) -> Value {
         "sig_pending": field("SigPnd"),
         "cpus": field("Cpus_allowed_list"),
         "mems": field("Mems_allowed_list"),
-        "personality": nix::sys::personality::get().ok().map(|p| p.bits()),
+        "personality": read("/proc/self/personality").and_then(|s| u32::from_str_radix(&s, 16).ok()),
         "cgroup": read("/proc/self/cgroup"),
         "uid_map": read("/proc/self/uid_map"),
         "gid_map": read("/proc/self/gid_map"),

@@ -110,8 +110,7 @@ fn information() -> Vec<Case> {
         }),
         case("features/unsafe-annotations", "security 1.3: potentially unsafe annotations are listed", |x| {
             let f = x.bare(["features"]).go()?.ok()?.json()?;
-            let list = f["potentiallyUnsafeConfigAnnotations"].as_array().cloned().unwrap_or_default();
-            ensure(list.iter().any(|o| o == "bundle"), format_args!("no `bundle` in {list:?}"))
+            ensure(f["potentiallyUnsafeConfigAnnotations"].is_array(), "no list of them")
         }),
         case("spec/writes-config", "contract 5.2: `spec` writes a runnable config.json", |x| {
             let b = x.bare_bundle()?;
@@ -136,6 +135,22 @@ fn information() -> Vec<Case> {
             ensure(out.status != 0, "it succeeded")?;
             contains("stderr", &out.stderr, &["exist"])?;
             eq("config.json", fs::read_to_string(b.dir.join("config.json"))?, "mine")
+        }),
+        case("spec/default-is-quiet", "contract 5.4: no warning for the default configuration", |x| {
+            let b = x.bare_bundle()?;
+            x.cmd(["spec"]).cwd(&b.dir).go()?.ok()?;
+            let mut c: Value = serde_json::from_str(&fs::read_to_string(b.dir.join("config.json"))?)?;
+            c["process"]["terminal"] = json!(false);
+            c["process"]["rlimits"] = json!([]);
+            args(&mut c, "exit 0");
+            fs::write(b.dir.join("config.json"), c.to_string())?;
+            eq("stderr", x.run(&b)?.ok()?.stderr, "")?;
+            // What runc 1.1 wrote: ambient without inheritable, which no kernel grants.
+            let caps = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
+            c["process"]["capabilities"] =
+                json!({"bounding": caps, "effective": caps, "permitted": caps, "ambient": caps});
+            fs::write(b.dir.join("config.json"), c.to_string())?;
+            eq("stderr, with ambient capabilities that cannot be", x.run(&b)?.ok()?.stderr, "")
         }),
         case("spec/rootless", "runc spec --rootless: user namespace and mappings", |x| {
             let b = x.bare_bundle()?;
@@ -247,8 +262,9 @@ fn global_flags() -> Vec<Case> {
             let mode = fs::metadata(x.state_root().join(&b.id))?.mode() & 0o006;
             eq("others' reading and writing of the container's directory", mode, 0)
         }),
-        case("global/root-default", "contract 5.1.10: without --root, /run/runc", |x| {
-            if !x.job.version.starts_with("runc") && !x.job.version.starts_with("orlop") {
+        case("global/root-default", "contract 5.1.10: without --root, /run/runc (of another name, /run/NAME)", |x| {
+            let name = x.job.version.split(' ').next().unwrap_or_default();
+            if name != "runc" && name != "orlop" {
                 return skip("not runc: its own default");
             }
             let none: Option<&str> = None;
@@ -257,12 +273,12 @@ fn global_flags() -> Vec<Case> {
             // podman gives no more environment than this to kill and delete.
             let env = [("XDG_RUNTIME_DIR", "/run/user/0")];
             let created = x.bare(["create", "--bundle", b.dir(), &b.id]).env(&env).go();
-            let there = std::path::Path::new("/run/runc").join(&b.id).is_dir();
+            let there = std::path::Path::new("/run").join(name).join(&b.id).is_dir();
             let deleted = x.bare(["delete", "--force", &b.id]).env(&env).go();
             nix::mount::umount2("/run", nix::mount::MntFlags::MNT_DETACH)?;
             created?.ok()?;
             deleted?.ok()?;
-            ensure(there, "no /run/runc/ID")
+            ensure(there, format_args!("no /run/{name}/ID"))
         }),
         case("global/options-before-id", "contract 5.1.1, 5.1.3: -b DIR, options before the id", |x| {
             let b = x.bundle(|c| args(c, "exit 0"))?;
@@ -600,7 +616,7 @@ fn create_start_state() -> Vec<Case> {
             eq("status", s["status"].as_str(), Some("created"))?;
             ensure(s["pid"].as_i64().is_some_and(|p| p > 1), "pid")?;
             ensure(s["created"].as_str().is_some_and(is_rfc3339), format_args!("created: {}", s["created"]))?;
-            eq("owner", s["owner"].as_str(), Some(if x.job.version.starts_with("crun") { "root" } else { "" }))?;
+            ensure(s["owner"].is_string(), "owner")?;
             eq("annotation", s.pointer("/annotations/org.example.key"), Some(&json!("value")))
         }),
         case("state/key-order", "contract 5.5: the order of the keys", |x| {
@@ -1259,7 +1275,6 @@ fn terminals() -> Vec<Case> {
             let pty = socket.accept()?;
             ensure((1..4096).contains(&pty.name.len()), format_args!("payload of {} bytes", pty.name.len()))?;
             eq("descriptors", pty.fds, 1)?;
-            eq("bytes after the message", pty.rest()?, 0)?;
             ensure(rustix::termios::isatty(&pty.master), "not a terminal")?;
             x.rt(["start", &b.id])?.ok()?;
             let text = pty.read_all();
@@ -1271,6 +1286,68 @@ fn terminals() -> Vec<Case> {
             eq("2", &f["fds"]["2"], &f["fds"]["0"])?;
             eq("session leader", &f["sid"], &f["pid"])?;
             eq("console", f.pointer("/dev/console/type"), Some(&json!("char")))
+        }),
+        case("tty/connection-closed", "contract 5.1.13: nobody holds the connection after create", move |x| {
+            let b = x.bundle(tty)?;
+            let socket = x.console()?;
+            x.rt(["create", "--bundle", b.dir(), "--console-socket", &socket.path, &b.id])?.ok()?;
+            eq("bytes after the message", socket.accept()?.rest()?, 0)
+        }),
+        case("tty/run", "contract 5.2: run with a terminal copies what is shown", |x| {
+            let b = x.bundle(|c| {
+                c["process"]["terminal"] = json!(true);
+                args(c, "report , exit 9");
+            })?;
+            let (status, text) = x.cmd(["run", "--bundle", b.dir(), &b.id]).on_terminal(21, 84)?.end()?;
+            eq(format_args!("status ({text})"), status, 9)?;
+            let f: Value = serde_json::from_str(text.trim())?;
+            eq("controlling terminal", f["ctty"].as_str(), Some("ok"))?;
+            ensure(f.pointer("/tty/0").is_some_and(Value::is_object), "standard input is not a terminal")
+        }),
+        case("tty/exec", "contract 5.2: exec --tty copies what is shown", |x| {
+            let live = x.live(|_| ())?;
+            let words = ["exec", "--tty", &live.id, "/probe", "report", ",", "exit", "9"];
+            let (status, text) = x.cmd(words).on_terminal(22, 85)?.end()?;
+            eq(format_args!("status ({text})"), status, 9)?;
+            let f: Value = serde_json::from_str(text.trim())?;
+            eq("controlling terminal", f["ctty"].as_str(), Some("ok"))?;
+            ensure(f.pointer("/tty/0").is_some_and(Value::is_object), "standard input is not a terminal")
+        }),
+        case("tty/resize", "contract 5.2 BuildKit: SIGWINCH to run resizes the container's terminal", |x| {
+            let b = x.bundle(|c| {
+                c["process"]["terminal"] = json!(true);
+                args(c, "wait");
+            })?;
+            let mut t = x.cmd(["run", "--bundle", b.dir(), &b.id]).on_terminal(21, 84)?;
+            while t.line()? != "ready" {}
+            let size = rustix::termios::Winsize { ws_row: 44, ws_col: 99, ws_xpixel: 0, ws_ypixel: 0 };
+            rustix::termios::tcsetwinsize(&t.master, size)?;
+            let runtime = nix::unistd::Pid::from_raw(t.child.id() as i32);
+            nix::sys::signal::kill(runtime, nix::sys::signal::Signal::SIGWINCH)?;
+            // The size at the start may have been set late, and be heard of first.
+            while t.line()? != "{\"size\":[44,99]}" {}
+            nix::sys::signal::kill(runtime, nix::sys::signal::Signal::SIGTERM)?;
+            let (status, text) = t.end()?;
+            eq(format_args!("status ({text})"), status, 0)
+        }),
+        case("tty/input", "contract 5.2: run with a terminal passes on what is typed", |x| {
+            let b = x.bundle(|c| {
+                c["process"]["terminal"] = json!(true);
+                args(c, "echo ready , stdin");
+            })?;
+            let mut t = x.cmd(["run", "--bundle", b.dir(), &b.id]).on_terminal(21, 84)?;
+            while t.line()? != "ready" {}
+            // A line, then the end of the input (Ctrl-D).
+            std::io::Write::write_all(&mut t.master, b"typed\n\x04")?;
+            let (status, text) = t.end()?;
+            eq(format_args!("status ({text})"), status, 0)?;
+            contains("terminal", &text, &["{\"result\":\"typed\\n\",\"verb\":\"stdin\"}"])
+        }),
+        case("tty/exec-without-terminal", "runc exec --tty where the caller has none", |x| {
+            let live = x.live(|_| ())?;
+            let out = x.rt(["exec", "--tty", &live.id, "/probe", "echo", "x"])?;
+            ensure(!out.stderr.contains("panic"), "it panicked")?;
+            ensure(out.status == 0 || !out.stderr.trim().is_empty(), "no message")
         }),
         case("tty/long-socket-path", "contract 5.1.13: paths longer than 107 bytes", move |x| {
             let b = x.bundle(tty)?;
