@@ -150,7 +150,9 @@ fn information() -> Vec<Case> {
             c["process"]["capabilities"] =
                 json!({"bounding": caps, "effective": caps, "permitted": caps, "ambient": caps});
             fs::write(b.dir.join("config.json"), c.to_string())?;
-            eq("stderr, with ambient capabilities that cannot be", x.run(&b)?.ok()?.stderr, "")
+            eq("stderr, with ambient capabilities that cannot be", x.run(&b)?.ok()?.stderr, "")?;
+            let created = x.create(&b)?;
+            eq("stderr of create", created.stderr(), "")
         }),
         case("spec/rootless", "runc spec --rootless: user namespace and mappings", |x| {
             let b = x.bare_bundle()?;
