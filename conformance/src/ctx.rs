@@ -703,6 +703,11 @@ impl Ctx {
         skip(format!("no cgroup v1 controller {controller}"))
     }
 
+    /// Skips unless the hierarchy of this run has `controller`.
+    pub(crate) fn needs(&self, controller: &str) -> Outcome {
+        if self.job.v2 { self.needs_v2(controller) } else { self.needs_v1(controller) }
+    }
+
     /// Skips unless the v2 hierarchy has `controller`.
     pub(crate) fn needs_v2(&self, controller: &str) -> Outcome {
         let all = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();

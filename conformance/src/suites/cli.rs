@@ -1436,8 +1436,8 @@ fn the_rest() -> Vec<Case> {
             eq("status of exec", out.wait()?, 9)
         }),
         case("events/stats", "contract 5.5: {type, id, data{cpu, memory, pids, ...}}", |x| {
-            if x.job.v2 {
-                return skip("the v2 hierarchy has no such controllers here");
+            for controller in ["cpu", "memory", "pids"] {
+                x.needs(controller)?;
             }
             let live = x.live(|_| ())?;
             let out = x.rt(["events", "--stats", &live.id])?.ok()?;
@@ -1450,7 +1450,7 @@ fn the_rest() -> Vec<Case> {
             eq("processes", e.pointer("/data/pids/current"), Some(&json!(1)))
         }),
         case("update/resources-stdin", "contract 5.2: update --resources=- with JSON on stdin", |x| {
-            x.needs_v1("pids")?;
+            x.needs("pids")?;
             let live = x.live(|_| ())?;
             let text = json!({"pids": {"limit": 77}}).to_string();
             x.cmd(["update", "--resources=-", &live.id]).input(&text)?.go()?.ok()?;
@@ -1461,14 +1461,17 @@ fn the_rest() -> Vec<Case> {
             eq("pids.max", fs::read_to_string(&knob)?.trim_end(), "78")
         }),
         case("update/resources-file", "contract 5.2 podman: update --resources=FILE", |x| {
-            x.needs_v1("memory")?;
+            x.needs("memory")?;
+            x.needs("cpu")?;
             let live = x.live(|_| ())?;
             let file = live.bundle.path("resources.json");
             fs::write(&file, json!({"memory": {"limit": 67108864}, "cpu": {"shares": 512}}).to_string())?;
             x.rt(["update", &format!("--resources={file}"), &live.id])?.ok()?;
-            let memory = fs::read_to_string(x.cgroup(&live.id, "memory").join("memory.limit_in_bytes"))?;
-            eq("memory limit", memory.trim_end(), "67108864")?;
-            eq("cpu shares", fs::read_to_string(x.cgroup(&live.id, "cpu").join("cpu.shares"))?.trim_end(), "512")
+            let read = |controller: &str, v1: &str, v2: &str| {
+                fs::read_to_string(x.cgroup(&live.id, controller).join(if x.job.v2 { v2 } else { v1 }))
+            };
+            eq("memory limit", read("memory", "memory.limit_in_bytes", "memory.max")?.trim_end(), "67108864")?;
+            eq("cpu", read("cpu", "cpu.shares", "cpu.weight")?.trim_end(), if x.job.v2 { "59" } else { "512" })
         }),
         case("update/bad-resources", "contract 5.2: broken JSON changes nothing", |x| {
             let live = x.live(|_| ())?;
@@ -1477,22 +1480,35 @@ fn the_rest() -> Vec<Case> {
             x.status(&live.id, "running")
         }),
     ];
-    let flags: [(&str, &str, &str, &str, &str); 9] = [
-        ("--memory", "64M", "memory", "memory.limit_in_bytes", "67108864"),
-        ("--memory", "33554432", "memory", "memory.limit_in_bytes", "33554432"),
-        ("--memory-reservation", "33554432", "memory", "memory.soft_limit_in_bytes", "33554432"),
-        ("--pids-limit", "20", "pids", "pids.max", "20"),
-        ("--pids-limit", "-1", "pids", "pids.max", "max"),
-        ("--cpu-share", "256", "cpu", "cpu.shares", "256"),
-        ("--cpu-quota", "50000", "cpu", "cpu.cfs_quota_us", "50000"),
-        ("--cpuset-cpus", "0", "cpuset", "cpuset.cpus", "0"),
-        ("--cpuset-mems", "0", "cpuset", "cpuset.mems", "0"),
+    // flag, value, controller, v1 file and content, v2 file and content
+    type Flag = (&'static str, &'static str, &'static str, [&'static str; 2], [&'static str; 2]);
+    let flags: [Flag; 9] = [
+        ("memory", "64M", "memory", ["memory.limit_in_bytes", "67108864"], ["memory.max", "67108864"]),
+        ("memory", "33554432", "memory", ["memory.limit_in_bytes", "33554432"], ["memory.max", "33554432"]),
+        (
+            "memory-reservation",
+            "33554432",
+            "memory",
+            ["memory.soft_limit_in_bytes", "33554432"],
+            ["memory.low", "33554432"],
+        ),
+        ("pids-limit", "20", "pids", ["pids.max", "20"], ["pids.max", "20"]),
+        ("pids-limit", "-1", "pids", ["pids.max", "max"], ["pids.max", "max"]),
+        ("cpu-share", "1024", "cpu", ["cpu.shares", "1024"], ["cpu.weight", "100"]),
+        ("cpu-quota", "50000", "cpu", ["cpu.cfs_quota_us", "50000"], ["cpu.max", "50000 100000"]),
+        ("cpuset-cpus", "0", "cpuset", ["cpuset.cpus", "0"], ["cpuset.cpus", "0"]),
+        ("cpuset-mems", "0", "cpuset", ["cpuset.mems", "0"], ["cpuset.mems", "0"]),
     ];
-    for (flag, value, controller, knob, want) in flags {
-        all.push(case(&format!("update/{}={value}", &flag[2..]), "runc update flags", move |x| {
-            x.needs_v1(controller)?;
-            let live = x.live(|_| ())?;
-            x.rt(["update", flag, value, &live.id])?.ok()?;
+    for (flag, value, controller, v1, v2) in flags {
+        all.push(case(&format!("update/{flag}={value}"), "runc update flags", move |x| {
+            x.needs(controller)?;
+            // Another value first, so that what is there is what was asked for.
+            let live = x.live(|c| {
+                c["linux"]["resources"]["cpu"] = json!({"shares": 300});
+                c["linux"]["resources"]["pids"] = json!({"limit": 99});
+            })?;
+            x.rt(["update", &format!("--{flag}"), value, &live.id])?.ok()?;
+            let [knob, want] = if x.job.v2 { v2 } else { v1 };
             eq(knob, fs::read_to_string(x.cgroup(&live.id, controller).join(knob))?.trim_end(), want)
         }));
     }
