@@ -221,6 +221,7 @@ struct Draft {
 impl Draft {
     fn new(parent: &Path, id: &str, bundle: &Path, options: &CreateOptions) -> Result<Self> {
         state::check_id(id)?;
+        check_preserved(options.preserve_fds + options.listen_fds)?;
         let bundle = absolute(bundle)?;
         let mut loaded = Spec::load(&bundle)?;
         let spec = &mut loaded.spec;
@@ -367,6 +368,17 @@ fn check_console(process: Option<&spec::Process>, console: &Console) -> Result<(
     }
 }
 
+/// A descriptor that the caller has not opened would become one of ours, and the container would get that.
+fn check_preserved(count: u32) -> Result<()> {
+    match (3..3 + count as i32).find(|&number| !sys::is_open(number)) {
+        Some(number) => {
+            let text = format!("unable to stat preserved-fd {number} (of {count})");
+            Err(Error::new(ErrorKind::InvalidSpec, text))
+        }
+        None => Ok(()),
+    }
+}
+
 fn socket(console: &Console) -> Result<Option<CString>> {
     match console {
         Console::Caller | Console::Nobody => Ok(None),
@@ -498,7 +510,7 @@ impl Container {
             return Ok(());
         }
         let hooks = self.spec()?.hooks;
-        let state = self.state()?;
+        let state = State { status: Status::Running, ..self.state()? };
         hook::run("poststart", &hooks.poststart, &hook_state(&state)).inspect_err(|_| {
             let _ = self.kill_init();
         })
@@ -523,6 +535,7 @@ impl Container {
             }
             _ => {}
         }
+        check_preserved(options.preserve_fds)?;
         check_console(Some(&options.process), &options.console)?;
         let Some(init) = self.record.init else { return wrong("cannot exec in a stopped container") };
         let host = Host::probe()?;

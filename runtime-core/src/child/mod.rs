@@ -24,8 +24,6 @@ pub(crate) struct Context<'a> {
 
 /// The little that is known only after the clone.
 pub(crate) struct Memory {
-    /// This process in the runtime's pid namespace.
-    pid: i32,
     /// `HOME=...` and a NUL.
     home: [u8; 1024],
     has_home: bool,
@@ -140,7 +138,7 @@ impl Root<'_> {
 
 impl Memory {
     pub(crate) fn new() -> Self {
-        Memory { pid: 0, home: [0; 1024], has_home: false }
+        Memory { home: [0; 1024], has_home: false }
     }
 
     /// The `HOME` that was found, as a variable.
@@ -157,21 +155,6 @@ impl Memory {
             *place = *byte;
         }
         self.has_home = true;
-    }
-
-    /// The pid in decimal digits.
-    pub(crate) fn pid_digits<'b>(&self, buffer: &'b mut [u8; 10]) -> &'b [u8] {
-        let mut rest = self.pid.unsigned_abs();
-        let mut start = buffer.len();
-        for (at, place) in buffer.iter_mut().enumerate().rev() {
-            *place = b'0' + (rest % 10) as u8;
-            start = at;
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
-        buffer.get(start..).unwrap_or_default()
     }
 }
 
@@ -243,7 +226,7 @@ fn take(step: &Step, context: &Context<'_>, memory: &mut Memory) -> Result<(), F
             sys::write(context.channel, &Message::Reached(Signal::Ready).encode())?;
             Ok(())
         }
-        Step::Rendezvous(signal) => rendezvous(context, *signal, memory),
+        Step::Rendezvous(signal) => rendezvous(context, *signal),
         Step::Detach { .. } => detach(context),
         Step::AwaitStart { fifo } => await_start(context.fd(*fifo)),
 
@@ -299,66 +282,78 @@ fn take(step: &Step, context: &Context<'_>, memory: &mut Memory) -> Result<(), F
         Step::NoNewPrivileges => Ok(sys::set_no_new_privs()?),
         Step::Home { uid } => process::apply::home(*uid, memory),
         Step::FindProgram(program) => process::apply::find_program(program),
-        Step::CloseFrom(first) => Ok(sys::close_on_exec_from(*first)?),
-        Step::KeepFds(count) => keep_fds(*count),
-        Step::Hook(hook) => hook::apply::run(hook, memory),
+        Step::CloseFds { preserve, needed } => close_fds(context, *preserve, needed),
+        Step::Hook(hook) => hook::apply::run(hook),
         Step::Seccomp(program) => {
             sys::seccomp_set_mode_filter(program.flags, &program.filter)?;
             Ok(())
         }
-        Step::SeccompListener(program) => listen(context, program, memory),
+        Step::SeccompListener(program) => listen(context, program),
         Step::Execute(program) => Err(process::apply::execute(program, memory)),
     }
 }
 
-fn rendezvous(context: &Context<'_>, signal: Signal, memory: &mut Memory) -> Result<(), Failure> {
+fn rendezvous(context: &Context<'_>, signal: Signal) -> Result<(), Failure> {
     // The parent knows of a birth by its clone.
     if signal != Signal::Born {
         sys::write(context.channel, &Message::Reached(signal).encode())?;
     }
-    wait_for_parent(context, memory)
+    wait_for_parent(context)
 }
 
-/// The parent's word is this process's pid, as the parent sees it.
-fn wait_for_parent(context: &Context<'_>, memory: &mut Memory) -> Result<(), Failure> {
-    let mut word = [0u8; 4];
+fn wait_for_parent(context: &Context<'_>) -> Result<(), Failure> {
+    let mut word = [0u8; 1];
     match sys::read(context.channel, &mut word)? {
-        4 => {
-            memory.pid = i32::from_ne_bytes(word);
-            Ok(())
-        }
         // The parent has ended or has given up: there is nobody to tell.
-        _ => sys::exit(1),
+        0 => sys::exit(1),
+        _ => Ok(()),
     }
 }
 
-/// The parent's write to the channel ended with `go on`; closing this side is the answer that the parent waits for.
+/// The parent's last word was `go on`; closing this side is the answer that it waits for.
 fn detach(context: &Context<'_>) -> Result<(), Failure> {
     sys::set_parent_death_signal(0)?;
-    Ok(sys::close_channel(context.channel.as_raw_fd())?)
+    Ok(sys::close_inherited_one(context.channel.as_raw_fd())?)
 }
 
+/// Without this reader the FIFO can't be opened for writing any more: that is how the container's status shows.
 fn await_start(fifo: BorrowedFd<'_>) -> Result<(), Failure> {
     let mut word = [0u8; 1];
     sys::read(fifo, &mut word)?;
-    Ok(())
+    Ok(sys::close_inherited_one(fifo.as_raw_fd())?)
 }
 
-fn keep_fds(count: u32) -> Result<(), Failure> {
-    for fd in 3..3 + count as i32 {
-        sys::keep_over_exec(fd)?;
+/// Closes by ranges, from one needed descriptor to the next: the lists are short and need not be sorted.
+fn close_fds(context: &Context<'_>, preserve: u32, needed: &[FdIndex]) -> Result<(), Failure> {
+    let mut first = 3;
+    let end = 3 + preserve;
+    while first < end {
+        // Those may have come close-on-exec.
+        sys::keep_over_exec(first as i32)?;
+        first += 1;
     }
-    Ok(())
+    loop {
+        let numbers = needed.iter().map(|&index| context.fd(index)).chain([context.channel]);
+        match numbers.map(|fd| fd.as_raw_fd() as u32).filter(|&number| number >= first).min() {
+            Some(next) => {
+                if next > first {
+                    sys::close_inherited(first, next - 1)?;
+                }
+                first = next + 1;
+            }
+            None => return Ok(sys::close_inherited(first, u32::MAX)?),
+        }
+    }
 }
 
 /// The number goes to the parent, which takes a copy of the descriptor (pidfd_getfd(2)) and hands it to the agent: this
 /// process can only call what its own filter does not hand to that agent. Hence write(2) and read(2) alone.
-fn listen(context: &Context<'_>, program: &crate::seccomp::Program, memory: &mut Memory) -> Result<(), Failure> {
+fn listen(context: &Context<'_>, program: &crate::seccomp::Program) -> Result<(), Failure> {
     let Some(listener) = sys::seccomp_set_mode_filter(program.flags, &program.filter)? else {
         return Err(Errno(libc::EBADF).into());
     };
     sys::write(context.channel, &Message::Listener(listener.as_raw_fd()).encode())?;
-    wait_for_parent(context, memory)?;
+    wait_for_parent(context)?;
     // close(2) is the filter's to judge, and execve(2) closes it anyway.
     std::mem::forget(listener);
     Ok(())
@@ -390,14 +385,6 @@ mod tests {
         }
         assert_eq!(Message::decode(&[0; MESSAGE_SIZE]), None);
         assert_eq!(Message::decode(&[1; 3]), None);
-    }
-
-    #[test]
-    fn the_pid_is_written_in_digits() {
-        for pid in [0, 7, 10, 4_194_304, i32::MAX] {
-            let memory = Memory { pid, ..Memory::new() };
-            assert_eq!(memory.pid_digits(&mut [0; 10]), pid.to_string().as_bytes());
-        }
     }
 
     #[test]

@@ -209,16 +209,20 @@ pub(crate) fn device(context: &Context<'_>, node: &DeviceNode) -> Result<(), Fai
     let root = context.root()?;
     let parent = Parent::of(root.as_fd(), &node.path)?;
     let directory = parent.directory.as_fd();
-    match sys::mknodat(directory, parent.name(), node.mode, node.device) {
-        Ok(()) => {}
-        // An image's own /dev, or a device that is named twice: what is there stays, as runc does.
-        Err(Errno(libc::EEXIST)) => return Ok(()),
+    let existed = match sys::mknodat(directory, parent.name(), node.mode, node.device) {
+        Ok(()) => false,
+        Err(Errno(libc::EEXIST)) => true,
         Err(errno) => return Err(errno.into()),
-    }
+    };
     let made = sys::openat(directory, parent.name(), libc::O_PATH | libc::O_NOFOLLOW, 0)?;
     let stat = sys::fstat(made.as_fd())?;
     if stat.st_rdev != node.device || stat.st_mode & libc::S_IFMT != node.mode & libc::S_IFMT {
+        // `config-linux.md`, Devices: a file that is not the requested device is an error.
         return Err(Errno(libc::EEXIST).into());
+    }
+    // An image's own /dev, or a device that is named twice: what is there stays as it is.
+    if existed {
+        return Ok(());
     }
     if (stat.st_uid, stat.st_gid) != (node.uid, node.gid) {
         sys::fchown(made.as_fd(), node.uid, node.gid)?;

@@ -1,8 +1,7 @@
 //! The parent's side: opens what the plan names, clones, does from outside what can only be done there, and collects the
 //! verdict.
 //!
-//! The wire between parent and child is one socket pair: fixed records up ([`crate::child::Message`]), the child's pid down
-//! for `go on`. Its end says that the child has executed its program, has left for good, or has died.
+//! The wire between parent and child is one socket pair: fixed records up ([`crate::child::Message`]), a byte down for `go on`. Its end says that the child has executed its program, has left for good, or has died.
 
 mod fds;
 mod from_outside;
@@ -242,7 +241,7 @@ impl Process {
     }
 
     fn go_on(&self) -> Result<()> {
-        match sys::send(self.channel.as_fd(), &self.pid.to_ne_bytes()) {
+        match sys::send(self.channel.as_fd(), &[0]) {
             // It has died: the channel's end tells more.
             Ok(()) | Err(Errno(libc::EPIPE)) => Ok(()),
             Err(errno) => Err(Error::system("tell init to go on", errno)),

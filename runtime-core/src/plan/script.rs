@@ -7,7 +7,7 @@ use std::ffi::CString;
 use std::path::Path;
 
 use super::topology::topology;
-use super::{Listener, Open, Opens, ParentStep, Plan, Signal, Step};
+use super::{FdIndex, Listener, Open, Opens, ParentStep, Plan, Signal, Step};
 use crate::cgroup::Cgroup;
 use crate::console::ConsoleStep;
 use crate::error::{Error, Result};
@@ -54,6 +54,9 @@ pub fn create(spec: &Spec, host: &Host, cgroup: Cgroup, options: &CreateOptions)
     let start = open.add(Open::StartFifo(below(&options.state_directory, "start")));
     let verdict = open.add(Open::VerdictFifo(below(&options.state_directory, "verdict")));
 
+    if let (Some(kind), Namespace::Path(file)) = (topology.around_clone, &linux.namespaces.pid) {
+        open.add(Open::Namespace { path: path(file), kind });
+    }
     let mut hop = vec![Step::DieWithParent];
     for &kind in topology.hop_joins.iter().flatten() {
         hop.push(join(&mut open, spec, kind));
@@ -164,10 +167,13 @@ pub fn create(spec: &Spec, host: &Host, cgroup: Cgroup, options: &CreateOptions)
             preserve_fds: options.preserve_fds,
             personality: linux.personality,
             mapped: !linux.gid_mappings.is_empty(),
+            needed: vec![start, verdict],
         };
         at_ready = outside_limits(process, new_user_namespace);
         tail = become_process(process, &context, &mut open, &mut warnings)?;
         init.append(&mut tail.before_start);
+    } else {
+        init.push(Step::CloseFds { preserve: 0, needed: vec![start, verdict] });
     }
     init.push(Step::Rendezvous(Signal::Ready));
     init.push(Step::Detach { verdict });
@@ -268,6 +274,7 @@ pub fn exec(process: &Process, host: &Host, target: ExecTarget) -> Result<Plan> 
         preserve_fds: target.preserve_fds,
         personality: target.personality,
         mapped: target.mapped,
+        needed: Vec::new(),
     };
     let mut tail = become_process(process, &context, &mut open, &mut warnings)?;
     init.append(&mut tail.before_start);
@@ -301,6 +308,8 @@ struct ProcessContext<'a> {
     preserve_fds: u32,
     personality: Option<u32>,
     mapped: bool,
+    /// Descriptors that the script needs to its end.
+    needed: Vec<FdIndex>,
 }
 
 /// The last part of every process's script, on both sides of the wait for `start`.
@@ -349,11 +358,7 @@ fn become_process(
     }
     let program = Program::new(process);
     steps.push(Step::FindProgram(program.clone()));
-    // Everything that was opened on the way closes at execve, whatever made it (CVE-2024-21626).
-    steps.push(Step::CloseFrom(3));
-    if context.preserve_fds > 0 {
-        steps.push(Step::KeepFds(context.preserve_fds));
-    }
+    steps.push(Step::CloseFds { preserve: context.preserve_fds, needed: context.needed.clone() });
 
     let mut after_start = Vec::new();
     match &context.seccomp {

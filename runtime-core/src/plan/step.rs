@@ -237,10 +237,14 @@ pub enum Step {
     },
     /// Look for the program, so that `create` and not `start` tells that it is missing.
     FindProgram(Program),
-    /// All descriptors from this number on close at execve.
-    CloseFrom(u32),
-    /// These descriptors (3 and up) stay open over execve.
-    KeepFds(u32),
+    /// Close every descriptor but the standard streams, those that the program keeps, and what the rest of the script
+    /// needs (CVE-2024-21626: none of the host's may be found in a container, not even one that waits for `start`).
+    CloseFds {
+        /// How many from 3 on the program keeps.
+        preserve: u32,
+        /// What the script still needs, besides the channel; all of it closes at execve.
+        needed: Vec<FdIndex>,
+    },
     /// Run a hook in the container's namespaces.
     Hook(HookStep),
     /// Install the system call filter.
@@ -359,8 +363,8 @@ impl fmt::Display for Step {
             Step::NoNewPrivileges => write!(f, "set no_new_privs"),
             Step::Home { uid } => write!(f, "find the home of uid {uid}"),
             Step::FindProgram(program) => write!(f, "find {}", program.name()),
-            Step::CloseFrom(first) => write!(f, "close descriptors from {first} at execve"),
-            Step::KeepFds(count) => write!(f, "keep descriptors 3 to {}", count + 2),
+            Step::CloseFds { preserve: 0, .. } => write!(f, "close descriptors from 3 on"),
+            Step::CloseFds { preserve, .. } => write!(f, "keep descriptors 3 to {0}, close those above", preserve + 2),
             Step::Hook(hook) => hook.fmt(f),
             Step::Seccomp(program) => write!(f, "load seccomp filter ({} instructions)", program.filter.len()),
             Step::SeccompListener(program) => {

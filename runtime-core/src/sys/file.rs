@@ -187,26 +187,30 @@ pub fn keep_over_exec(number: i32) -> Result<()> {
     unsafe { call(libc::SYS_fcntl, [number as usize, libc::F_SETFD as usize, 0, 0, 0, 0]) }.map(drop)
 }
 
+/// Whether this number is an open descriptor.
+#[must_use]
+pub fn is_open(number: i32) -> bool {
+    // SAFETY: no pointers.
+    unsafe { call(libc::SYS_fcntl, [number as usize, libc::F_GETFD as usize, 0, 0, 0, 0]) }.is_ok()
+}
+
 /// O_NONBLOCK off.
 pub fn set_blocking(fd: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: no pointers.
     unsafe { call(libc::SYS_fcntl, [raw(fd), libc::F_SETFL as usize, 0, 0, 0, 0]) }.map(drop)
 }
 
-/// close_range(2) with CLOSE_RANGE_CLOEXEC (kernel 5.11): all descriptors from `first` on close at execve(2).
-pub fn close_on_exec_from(first: u32) -> Result<()> {
-    const CLOEXEC: usize = 1 << 2;
-    // SAFETY: no pointers; nothing is closed now.
-    unsafe { call(libc::SYS_close_range, [first as usize, u32::MAX as usize, CLOEXEC, 0, 0, 0]) }.map(drop)
+/// close_range(2), kernel 5.9, of descriptors that a cloned child has inherited.
+pub(crate) fn close_inherited(first: u32, last: u32) -> Result<()> {
+    // SAFETY: no pointers. The owners of these numbers are the parent's: they do not exist in the child, which never
+    // returns to their code, and which uses none of them after this call.
+    unsafe { call(libc::SYS_close_range, [first as usize, last as usize, 0, 0, 0, 0]) }.map(drop)
 }
 
-/// close_range(2): closes all descriptors from `first` to `last` now.
-///
-/// # Safety
-/// Nobody may use or close them later as an owner: for a child that ends in execve(2).
-pub unsafe fn close_range(first: u32, last: u32) -> Result<()> {
-    // SAFETY: no pointers; ownership is the caller's promise.
-    unsafe { call(libc::SYS_close_range, [first as usize, last as usize, 0, 0, 0, 0]) }.map(drop)
+/// close(2) of a descriptor that a cloned child has inherited.
+pub(crate) fn close_inherited_one(number: i32) -> Result<()> {
+    // SAFETY: as for `close_inherited`. Not close_range(2): a system call filter may be in place, and close(2) is in all.
+    unsafe { call(libc::SYS_close, [number as usize, 0, 0, 0, 0, 0]) }.map(drop)
 }
 
 /// pipe2(2) with O_CLOEXEC: the reading end, the writing end.
@@ -250,11 +254,4 @@ pub fn memfd(name: &CStr) -> Result<OwnedFd> {
 pub fn rewind(fd: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: no pointers.
     unsafe { call(libc::SYS_lseek, [raw(fd), 0, libc::SEEK_SET as usize, 0, 0, 0]) }.map(drop)
-}
-
-/// close(2) of the child's side of the channel to its parent, whose owner does not exist in the child.
-pub(crate) fn close_channel(number: i32) -> Result<()> {
-    // SAFETY: the caller is a cloned child that never returns to the code that owns this descriptor's number, and that
-    // does not use the channel after this call.
-    unsafe { close_range(number as u32, number as u32) }
 }
