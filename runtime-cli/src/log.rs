@@ -67,6 +67,11 @@ impl Log {
         self.file.is_some()
     }
 
+    /// Whether `--debug` was given.
+    pub(crate) fn is_debug(&self) -> bool {
+        self.debug
+    }
+
     /// With `--debug` only.
     #[track_caller]
     pub(crate) fn debug(&self, message: &str) {

@@ -54,7 +54,7 @@ pub struct CreateOptions {
     pub no_pivot: bool,
     /// Leave the session keyring as it is.
     pub no_new_keyring: bool,
-    /// How many descriptors from 3 on the program keeps.
+    /// How many descriptors from 3 on the program keeps. They are open and not close-on-exec.
     pub preserve_fds: u32,
     /// How many more it keeps for socket activation: it gets `LISTEN_FDS` and `LISTEN_PID`, sd_listen_fds(3).
     pub listen_fds: u32,
@@ -368,9 +368,10 @@ fn check_console(process: Option<&spec::Process>, console: &Console) -> Result<(
     }
 }
 
-/// A descriptor that the caller has not opened would become one of ours, and the container would get that.
+/// A descriptor that the caller has not opened would be one of ours, and the container would get that: ours are all
+/// close-on-exec.
 fn check_preserved(count: u32) -> Result<()> {
-    match (3..3 + count as i32).find(|&number| !sys::is_open(number)) {
+    match (3..3 + count as i32).find(|&number| !sys::survives_exec(number)) {
         Some(number) => {
             let text = format!("unable to stat preserved-fd {number} (of {count})");
             Err(Error::new(ErrorKind::InvalidSpec, text))

@@ -26,6 +26,6 @@ fn run(call: &Call<'_>) -> Result<u8> {
         let _ = container.delete(true);
         return Err(error);
     }
-    call.warn(container.warnings(), false);
+    call.warn(container.warnings(), true);
     Ok(0)
 }

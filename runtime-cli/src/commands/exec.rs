@@ -76,7 +76,7 @@ fn run(call: &Call<'_>) -> Result<u8> {
         }
         None => 0,
     };
-    call.warn(&warnings, !detach);
+    call.warn(&warnings, true);
     Ok(code)
 }
 

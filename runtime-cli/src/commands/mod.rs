@@ -156,10 +156,10 @@ impl Call<'_> {
         self.args.path("pid-file").map_or(Ok(()), |path| pid_file::write(&path, process.pid))
     }
 
-    /// Warns of what did not keep the command from succeeding. `foreground`: standard error is the program's, so only a log
-    /// file is told.
-    fn warn(&self, warnings: &[String], foreground: bool) {
-        if !foreground || self.log.is_file() {
+    /// Warns of what did not keep the command from succeeding. `quiet`: a log file is told, standard error only with
+    /// `--debug`: in the foreground it is the program's, and whoever runs `create` by hand has asked for nothing.
+    fn warn(&self, warnings: &[String], quiet: bool) {
+        if !quiet || self.log.is_file() || self.log.is_debug() {
             warnings.iter().for_each(|warning| self.log.warning(warning));
         }
     }

@@ -53,7 +53,7 @@ fn run(call: &Call<'_>) -> Result<u8> {
         }
     }
     if code.is_ok() {
-        call.warn(container.warnings(), !detach);
+        call.warn(container.warnings(), true);
     }
     code
 }

@@ -187,11 +187,12 @@ pub fn keep_over_exec(number: i32) -> Result<()> {
     unsafe { call(libc::SYS_fcntl, [number as usize, libc::F_SETFD as usize, 0, 0, 0, 0]) }.map(drop)
 }
 
-/// Whether this number is an open descriptor.
+/// Whether this number is an open descriptor that stays open over execve(2).
 #[must_use]
-pub fn is_open(number: i32) -> bool {
+pub fn survives_exec(number: i32) -> bool {
     // SAFETY: no pointers.
-    unsafe { call(libc::SYS_fcntl, [number as usize, libc::F_GETFD as usize, 0, 0, 0, 0]) }.is_ok()
+    let flags = unsafe { call(libc::SYS_fcntl, [number as usize, libc::F_GETFD as usize, 0, 0, 0, 0]) };
+    flags.is_ok_and(|flags| flags & libc::FD_CLOEXEC as usize == 0)
 }
 
 /// O_NONBLOCK off.
