@@ -78,12 +78,16 @@ pub(crate) struct Job {
     pub dir: PathBuf,
     /// The probe's executable on the host.
     pub probe: PathBuf,
+    /// Part of every name of this run of the harness.
+    pub run: String,
     /// Part of every container id and cgroup name of this run, and of no other's.
     pub tag: String,
     /// Parent of the containers' cgroups, as a `cgroupsPath`.
     pub cgroup: String,
     /// Whether /sys/fs/cgroup is the v2 hierarchy alone.
     pub v2: bool,
+    /// The fixture that is there.
+    pub stage: Option<crate::fixture::Stage>,
 }
 
 /// What a finished command left.
@@ -182,7 +186,7 @@ fn reap_one(block: bool) -> Result<bool, Stop> {
 
 /// Waits for the child `pid` and reaps every orphan meanwhile, as a shim does: init of a pid namespace cannot end while
 /// a process of it is a zombie that nobody waits for.
-fn reap(pid: u32) -> Result<i32, Stop> {
+pub(crate) fn reap(pid: u32) -> Result<i32, Stop> {
     loop {
         if let Some(status) = REAPED.with(|r| r.borrow_mut().remove(&(pid as i32))) {
             return Ok(status);
@@ -195,7 +199,8 @@ fn reap(pid: u32) -> Result<i32, Stop> {
 
 impl<'a> Cmd<'a> {
     /// Circumstances, done in order by a helper process: `close=N`, `open=PATH` (lowest free descriptor, inherited),
-    /// `umask=OCTAL`, `subreaper`, `oom=N`, `proc` (mounts one on /proc),
+    /// `umask=OCTAL`, `subreaper`, `oom=N`, `proc` (mounts one on /proc), `session` (a new one; standard input is its
+    /// terminal),
     /// `pid-in=VARIABLE` (its own pid, in the environment).
     pub(crate) fn with<S: Into<String>>(mut self, ops: impl IntoIterator<Item = S>) -> Cmd<'a> {
         self.with.extend(ops.into_iter().map(Into::into));

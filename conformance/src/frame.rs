@@ -18,6 +18,7 @@ use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::ctx::{Ctx, Job, Outcome, Stop, wait_fd};
+use crate::fixture::{self, Fixture, Fixtures};
 
 /// One thing that a runtime must do.
 pub(crate) struct Case {
@@ -27,6 +28,8 @@ pub(crate) struct Case {
     /// What it checks: a section of the specification or a line of the contract.
     pub checks: &'static str,
     pub timeout: Duration,
+    /// What it shares with other cases.
+    pub fixture: Option<&'static Fixture>,
     pub run: Box<dyn Fn(&Ctx) -> Outcome + Send + Sync>,
 }
 
@@ -38,7 +41,7 @@ impl Case {
         checks: &'static str,
         run: impl Fn(&Ctx) -> Outcome + Send + Sync + 'static,
     ) -> Case {
-        Case { suite, name: name.into(), checks, timeout: Duration::from_secs(30), run: Box::new(run) }
+        Case { suite, name: name.into(), checks, timeout: Duration::from_secs(30), fixture: None, run: Box::new(run) }
     }
 
     /// `suite/name`.
@@ -168,10 +171,12 @@ pub(crate) fn version(runtime: &Path) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&out.stdout).lines().next().unwrap_or_default().to_owned())
 }
 
-/// Hidden command `__inner JOB`: runs the case and writes how it ended.
-pub(crate) fn inner(job: &str, cases: &[Case]) -> Result<u8, Stop> {
+/// What the first process of the namespaces does before all else.
+pub(crate) fn furnish(job: &Job) -> Result<(), Stop> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
-    let job: Job = serde_json::from_str(job)?;
+    if job.stage.is_some() {
+        return Ok(());
+    }
     let none: Option<&str> = None;
     mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), none)?;
     if job.v2 {
@@ -185,15 +190,25 @@ pub(crate) fn inner(job: &str, cases: &[Case]) -> Result<u8, Stop> {
         umount_tree("/sys/fs/cgroup")?;
         mount(Some(&aside), "/sys/fs/cgroup", none, MsFlags::MS_MOVE, none)?;
     }
+    Ok(())
+}
+
+/// Hidden command `__inner JOB`: runs the case and writes how it ended.
+pub(crate) fn inner(job: &str, cases: &[Case]) -> Result<u8, Stop> {
+    let job: Job = serde_json::from_str(job)?;
+    furnish(&job)?;
     let case = cases
         .iter()
         .find(|c| c.path() == job.case)
         .ok_or_else(|| Stop::Fail(format!("harness: no case {}", job.case)))?;
     let before = fs::read_to_string("/proc/self/mountinfo")?;
     let result = job.dir.join("outcome");
+    let shared = job.stage.is_some();
     let ctx = Ctx::new(job);
     let outcome = (case.run)(&ctx);
-    let outcome = match (outcome, ctx.finish(&before)) {
+    // What an engine keeps is its affair; its cases look after their own.
+    let left = if shared { Ok(()) } else { ctx.finish(&before) };
+    let outcome = match (outcome, left) {
         (Ok(()), Err(e)) => Err(e),
         (o, _) => o,
     };
@@ -244,8 +259,12 @@ fn run(job: &Job, limit: Duration) -> Verdict {
 /// Starts the case's process and waits for its end; false if it had to be killed.
 fn supervise(job: &Job, limit: Duration) -> io::Result<bool> {
     fs::create_dir_all(&job.dir)?;
+    let place = match &job.stage {
+        Some(stage) => vec!["__within".to_owned(), stage.pid.to_string()],
+        None => vec!["__apart".to_owned()],
+    };
     let mut child = Command::new(std::env::current_exe()?)
-        .arg("__apart")
+        .args(place)
         .arg(std::env::current_exe()?)
         .args(["__inner", &serde_json::to_string(job)?])
         .stdin(Stdio::null())
@@ -261,6 +280,15 @@ fn supervise(job: &Job, limit: Duration) -> io::Result<bool> {
     }
     child.wait()?;
     Ok(in_time)
+}
+
+/// The verdict on a case whose fixture is not there.
+fn unstaged(stop: Stop) -> Verdict {
+    let (status, reason) = match stop {
+        Stop::Skip(why) => (Status::Skip, why),
+        Stop::Fail(why) => (Status::Fail, why),
+    };
+    Verdict { status, reason, evidence: String::new(), time: Duration::ZERO }
 }
 
 /// A runtime to run the cases under.
@@ -297,32 +325,56 @@ pub(crate) fn run_all(
     let queue: Mutex<VecDeque<(usize, usize)>> =
         Mutex::new((0..runtimes.len()).flat_map(|r| (0..cases.len()).map(move |c| (c, r))).collect());
     let results: Mutex<Vec<Vec<Option<Verdict>>>> = Mutex::new(vec![vec![None; runtimes.len()]; cases.len()]);
+    let (fixtures, orders) = Fixtures::new();
     std::thread::scope(|scope| {
-        for _ in 0..setting.jobs {
-            scope.spawn(|| {
-                loop {
-                    let Some((c, r)) = queue.lock().ok().and_then(|mut q| q.pop_front()) else { return };
-                    let job = Job {
-                        case: cases[c].path(),
-                        runtime: runtimes[r].path.clone(),
-                        flags: runtimes[r].flags.clone(),
-                        version: runtimes[r].version.clone(),
-                        dir: setting.dir.join(format!("{c}-{r}")),
-                        probe: setting.probe.clone(),
-                        tag: format!("cf{own}-{c}-{r}-"),
-                        cgroup: format!("/conformance-{own}"),
-                        v2: setting.v2,
-                    };
-                    let verdict = judge(c, r, run(&job, setting.timeout.unwrap_or(cases[c].timeout)));
-                    let _ = fs::remove_dir_all(&job.dir);
-                    tell(c, r, &verdict);
-                    if let Ok(mut all) = results.lock() {
-                        all[c][r] = Some(verdict);
+        let workers: Vec<_> = (0..setting.jobs)
+            .map(|_| {
+                scope.spawn(|| {
+                    loop {
+                        let Some((c, r)) = queue.lock().ok().and_then(|mut q| q.pop_front()) else { return };
+                        let mut job = Job {
+                            case: cases[c].path(),
+                            runtime: runtimes[r].path.clone(),
+                            flags: runtimes[r].flags.clone(),
+                            version: runtimes[r].version.clone(),
+                            dir: setting.dir.join(format!("{c}-{r}")),
+                            probe: setting.probe.clone(),
+                            run: format!("cf{own}-"),
+                            tag: format!("cf{own}-{c}-{r}-"),
+                            cgroup: format!("/conformance-{own}"),
+                            v2: setting.v2,
+                            stage: None,
+                        };
+                        let staged = match cases[c].fixture {
+                            Some(f) => fixtures.get(f, &job, &r.to_string()).map(Some),
+                            None => Ok(None),
+                        };
+                        let verdict = match staged {
+                            Ok(stage) => {
+                                job.stage = stage;
+                                run(&job, setting.timeout.unwrap_or(cases[c].timeout))
+                            }
+                            Err(stop) => unstaged(stop),
+                        };
+                        let verdict = judge(c, r, verdict);
+                        let _ = fs::remove_dir_all(&job.dir);
+                        tell(c, r, &verdict);
+                        if let Ok(mut all) = results.lock() {
+                            all[c][r] = Some(verdict);
+                        }
                     }
-                }
-            });
-        }
+                })
+            })
+            .collect();
+        scope.spawn(|| {
+            for w in workers {
+                let _ = w.join();
+            }
+            fixtures.close();
+        });
+        fixture::serve(&orders);
     });
+    drop(fixtures);
     remove_cgroups(&format!("conformance-{own}"));
     results.into_inner().unwrap_or_default().into_iter().map(|row| row.into_iter().flatten().collect()).collect()
 }

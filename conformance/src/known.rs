@@ -92,6 +92,16 @@ pub(crate) const KNOWN: &[Known] = &[
     known("runc version 1.1.5", "cli/update/resources-file", "linear conversion of shares on cgroup v2"),
     known("runc version 1.1.5", "spec/hooks/order", "poststart hooks run at the end of create"),
     known("runc version 1.1.5", "spec/hooks/state-status", "poststart hooks run at the end of create"),
+    known(
+        "runc version 1.1.5",
+        "engines/docker/caps/privileged",
+        "refuses where the caller lacks a capability that the configuration names",
+    ),
+    known(
+        "runc version 1.1.5",
+        "engines/docker/exec/privileged",
+        "refuses where the caller lacks a capability that the configuration names",
+    ),
     known("runc version 1.1.5", "spec/hooks/poststop-failure", "the hooks after the failed one do not run"),
     known("crun version 1.8.1", "cli/features/*", "the command came with crun 1.8.6"),
     known("crun version 1.8.1", "cli/help/*", "the command came with a later crun, or needs CRIU"),

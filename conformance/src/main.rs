@@ -7,6 +7,7 @@
 #![recursion_limit = "256"]
 
 mod ctx;
+mod fixture;
 mod frame;
 mod known;
 mod probe;
@@ -77,7 +78,9 @@ fn main() -> ExitCode {
         Some("probe") => return ExitCode::from(probe::main(&args[2..])),
         Some("__exec") => Err(Stop::Fail(exec_with(&args[2..]).to_string())),
         Some("__apart") => frame::apart(&args[2..]).map_err(Stop::from),
+        Some("__within") => fixture::within(&args[2], &args[3..]),
         Some("__inner") => frame::inner(&args[2], &suites::all()),
+        Some("__hold") => fixture::hold(&args[2], &suites::all()),
         _ => conduct(&Options::parse()),
     };
     match ended {
@@ -115,6 +118,10 @@ fn try_exec(args: &[String]) -> io::Result<std::convert::Infallible> {
             "umask" => {
                 let mode = u32::from_str_radix(value, 8).map_err(|e| bad(&e))?;
                 nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mode));
+            }
+            "session" => {
+                rustix::process::setsid()?;
+                rustix::process::ioctl_tiocsctty(io::stdin())?;
             }
             "subreaper" => nix::sys::prctl::set_child_subreaper(true)?,
             "proc" => {

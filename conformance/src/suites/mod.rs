@@ -1,6 +1,7 @@
 //! The suites.
 
 mod cli;
+mod engines;
 mod spec;
 
 use crate::frame::Case;
@@ -9,5 +10,6 @@ use crate::frame::Case;
 pub(crate) fn all() -> Vec<Case> {
     let mut cases = cli::cases();
     cases.extend(spec::cases());
+    cases.extend(engines::cases());
     cases
 }
