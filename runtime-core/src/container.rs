@@ -550,7 +550,7 @@ impl Container {
             mapped: self.record.mapped,
             place_in_cgroups: self.record.cgroup.dirs.iter().any(|dir| !dir.is_unified()),
             seccomp: self.directory.read_seccomp()?,
-            listener: spec.and_then(|spec| plan::listener(&spec, state_halves(&self.state().ok()?))),
+            listener: spec.and_then(|spec| plan::listener(&spec, state_halves(&self.state().ok()?), Some(init.pid))),
             personality: self.record.personality,
             id: self.record.id.clone(),
             console_socket: socket(&options.console)?,

@@ -54,9 +54,10 @@ pub(super) fn notify_agent(plan: &Plan, pid: i32, pidfd: BorrowedFd<'_>, number:
         |errno: Errno| Error::system(format!("hand the seccomp listener to {}", agent.socket.display()), errno);
     let listener = sys::pidfd_getfd(pidfd, number).map_err(failed)?;
     let (head, tail) = &agent.state;
+    let init = agent.init.unwrap_or(pid);
     let text = |s: &str| serde_json::Value::from(s).to_string();
     let message = format!(
-        "{{\"ociVersion\":{},\"fds\":[\"seccompFd\"],\"pid\":{pid},\"metadata\":{},\"state\":{head}{pid}{tail}}}",
+        "{{\"ociVersion\":{},\"fds\":[\"seccompFd\"],\"pid\":{pid},\"metadata\":{},\"state\":{head}{init}{tail}}}",
         text(&agent.oci_version),
         text(&agent.metadata)
     );

@@ -88,6 +88,8 @@ pub struct Listener {
     pub oci_version: String,
     /// The container's state document, before and after the pid.
     pub state: (String, String),
+    /// The container's first process, whose pid the state has. `None`: it is the process of this plan.
+    pub init: Option<i32>,
 }
 
 /// The descriptors to open, collected while the script is written.

@@ -185,7 +185,7 @@ pub fn create(spec: &Spec, host: &Host, cgroup: Cgroup, options: &CreateOptions)
         open: open.0,
         topology,
         cgroup: Some(cgroup),
-        listener: listener(spec, state(spec, options, "creating")),
+        listener: listener(spec, state(spec, options, "creating"), None),
         hop,
         init,
         at_birth,
@@ -481,10 +481,16 @@ fn state(spec: &Spec, options: &CreateOptions, status: &str) -> (String, String)
 }
 
 /// Who gets the listener of the filter, when it has one.
-pub(crate) fn listener(spec: &Spec, state: (String, String)) -> Option<Listener> {
+pub(crate) fn listener(spec: &Spec, state: (String, String), init: Option<i32>) -> Option<Listener> {
     let profile = spec.linux.seccomp.as_ref()?;
     let socket = profile.listener_path.clone()?;
-    Some(Listener { socket, metadata: profile.listener_metadata.clone(), oci_version: spec.oci_version.clone(), state })
+    Some(Listener {
+        socket,
+        metadata: profile.listener_metadata.clone(),
+        oci_version: spec.oci_version.clone(),
+        state,
+        init,
+    })
 }
 
 /// The state document of `runtime.md` in two halves, with the place of the pid between them.
