@@ -326,13 +326,14 @@ fn become_process(
     warnings: &mut Vec<String>,
 ) -> Result<Tail> {
     let mut steps = Vec::new();
-    if !context.new_user_namespace {
-        steps.extend(process.rlimits.iter().copied().map(Step::Rlimit));
-    }
     steps.extend(process.scheduler.map(Step::Scheduler));
     steps.extend(process.io_priority.map(Step::IoPriority));
     steps.extend(context.personality.map(Step::Personality));
     steps.extend(labels(process, context.host, open)?);
+    // After what opens files: the container may have room for none.
+    if !context.new_user_namespace {
+        steps.extend(process.rlimits.iter().copied().map(Step::Rlimit));
+    }
     steps.push(Step::OwnStdio { uid: process.user.uid });
 
     let sets = granted(process, context, warnings);
