@@ -335,6 +335,8 @@ fn become_process(
         steps.extend(process.rlimits.iter().copied().map(Step::Rlimit));
     }
     steps.push(Step::OwnStdio { uid: process.user.uid });
+    // Before the working directory is entered: it may be named /proc/self/fd/N.
+    steps.push(Step::CloseFds { preserve: context.preserve_fds, needed: context.needed.clone() });
 
     let sets = granted(process, context, warnings);
     // Dropping from the bounding set takes CAP_SETPCAP, which goes with the user.
@@ -359,7 +361,6 @@ fn become_process(
     }
     let program = Program::new(process);
     steps.push(Step::FindProgram(program.clone()));
-    steps.push(Step::CloseFds { preserve: context.preserve_fds, needed: context.needed.clone() });
 
     let mut after_start = Vec::new();
     match &context.seccomp {
