@@ -6,8 +6,8 @@
 use std::path::Path;
 
 use crate::cgroup::Layout;
-use crate::error::{Error, Result};
-use crate::sys;
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::{self, Errno};
 
 /// What the machine is and what the caller may do on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,9 @@ impl Host {
     /// # Errors
     /// What the cgroup layout's probe says; the kernel's refusal of capget(2).
     pub fn probe() -> Result<Self> {
+        check_kernel(
+            &nix::sys::utsname::uname().map_err(|e| Error::system("read the kernel's version", Errno(e as i32)))?,
+        )?;
         let [_, permitted, _] = sys::capget().map_err(|e| Error::system("read own capabilities", e))?;
         Ok(Host {
             euid: sys::geteuid(),
@@ -54,6 +57,27 @@ impl Host {
     }
 }
 
+/// mount_setattr(2) is the youngest call that nothing stands in for.
+const OLDEST_KERNEL: (u32, u32) = (5, 12);
+
+fn check_kernel(name: &nix::sys::utsname::UtsName) -> Result<()> {
+    let release = name.release().to_string_lossy();
+    match kernel_version(&release) {
+        Some(version) if version < OLDEST_KERNEL => {
+            let (major, minor) = OLDEST_KERNEL;
+            let text = format!("kernel {release} is too old: {major}.{minor} or newer is needed");
+            Err(Error::new(ErrorKind::Unsupported, text))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `6.1.0-13-amd64` is 6.1.
+fn kernel_version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
 fn enabled(path: &str) -> bool {
     std::fs::read(path).is_ok_and(|text| text.starts_with(b"Y"))
 }
@@ -67,4 +91,18 @@ fn last_capability() -> u32 {
 fn in_user_namespace() -> bool {
     std::fs::read_to_string("/proc/self/uid_map")
         .is_ok_and(|map| map.split_ascii_whitespace().ne(["0", "0", "4294967295"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_versions_are_read() {
+        for (release, expect) in
+            [("6.1.0-13-amd64", Some((6, 1))), ("5.12", Some((5, 12))), ("5.4.0+", Some((5, 4))), ("x", None)]
+        {
+            assert_eq!(kernel_version(release), expect, "{release}");
+        }
+    }
 }

@@ -21,7 +21,11 @@ impl fmt::Display for Errno {
     /// The text of strerror(3) in lower case, as Go prints it: engines match on `no such file or directory` and
     /// `permission denied`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&nix::errno::Errno::from_raw(self.0).desc().to_lowercase())
+        match self.0 {
+            // nix says "on transport endpoint", and it is files as often.
+            libc::EOPNOTSUPP => f.write_str("operation not supported"),
+            raw => f.write_str(&nix::errno::Errno::from_raw(raw).desc().to_lowercase()),
+        }
     }
 }
 
