@@ -9,7 +9,7 @@
 //! - What the process wrote last is in the kernel's buffers when its pidfd fires; a read that finds nothing (EAGAIN, EIO)
 //!   has waited for those buffers, so reading on until then gets all of it.
 //! - The caller's standard streams may be shared with other processes: they are never made non-blocking. They are read and
-//!   written only after poll(2) allowed it, at most [`CHUNK`] bytes at a time, which is what a pipe then has room for.
+//!   written only after poll(2) allowed it, at most `CHUNK` bytes at a time, which is what a pipe then has room for.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
