@@ -10,6 +10,7 @@ mod log;
 mod own_binary;
 mod pid_file;
 mod signals;
+mod size;
 mod socket;
 mod texts;
 mod version;

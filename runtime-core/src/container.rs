@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -83,6 +85,9 @@ pub struct ExecOptions {
     pub preserve_fds: u32,
     /// Enter a paused container too: the process stands still until the container is resumed.
     pub ignore_paused: bool,
+    /// Cgroups below the container's, which must exist: (v1 controller or empty for all hierarchies, path). Empty: the
+    /// container's own.
+    pub cgroups: Vec<(String, String)>,
 }
 
 /// A process that `exec` has made: its program runs.
@@ -96,6 +101,15 @@ pub struct Exec {
     pub master: Option<OwnedFd>,
     /// What was left out, and why.
     pub warnings: Vec<String>,
+}
+
+/// What [`Container::watch`] tells.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The kernel found no more memory for the container, and ended a process unless that is switched off.
+    OutOfMemory,
+    /// What the container uses, once every interval.
+    Stats(Box<cgroup::Stats>),
 }
 
 /// A container's state (`runtime.md`, *State*), with what runc adds.
@@ -559,13 +573,15 @@ impl Container {
         };
         let plan = plan::exec(&options.process, &host, target)?;
         // A container that gives its controllers to cgroups of its own has no place for processes in the one above.
-        let own = self.record.cgroup.open_unified()?;
+        let paths: Vec<_> = options.cgroups.iter().map(|(c, path)| (c.as_str(), path.as_str())).collect();
+        let cgroup = self.record.cgroup.below(&paths)?;
+        let own = cgroup.open_unified()?;
         let launch_in = |place: Option<OwnedFd>| {
             let birthplace = place.as_ref().map(OwnedFd::as_fd);
-            launch::launch(&plan, &Surroundings { cgroup: &self.record.cgroup, birthplace }, &mut |_, _| Ok(()))
+            launch::launch(&plan, &Surroundings { cgroup: &cgroup, birthplace }, &mut |_, _| Ok(()))
         };
         let launched = match launch_in(own) {
-            Err(error) if error.errno() == Some(sys::Errno(libc::EBUSY)) => {
+            Err(error) if error.errno() == Some(sys::Errno(libc::EBUSY)) && paths.is_empty() => {
                 launch_in(self.record.cgroup.open_unified_of(init.pid)?)?
             }
             result => result?,
@@ -677,6 +693,69 @@ impl Container {
         match self.status()? {
             Status::Paused => self.record.cgroup.thaw(),
             _ => Err(Error::new(ErrorKind::WrongStatus, "container not paused")),
+        }
+    }
+
+    /// Changes the limits of a container that is created, runs or is paused. What `resources` does not have, and the
+    /// device rules, stay as they are.
+    ///
+    /// The result are warnings: what can't have an effect here.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotRunning`]; a limit that is refused: its file, its value and why. The limits are then as before.
+    pub fn update(&self, resources: &spec::Resources) -> Result<Vec<String>> {
+        if matches!(self.status()?, Status::Stopped | Status::Creating) {
+            return Err(not_running());
+        }
+        let ignored = self.record.cgroup.update(resources)?;
+        Ok(ignored.into_iter().map(|(pointer, reason)| format!("{pointer}: {reason}")).collect())
+    }
+
+    /// What the container uses now.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotRunning`]; [`ErrorKind::System`] when a control file can't be read.
+    pub fn stats(&self) -> Result<cgroup::Stats> {
+        if matches!(self.status()?, Status::Stopped | Status::Creating) {
+            return Err(not_running());
+        }
+        self.record.cgroup.stats()
+    }
+
+    /// Tells what happens to the container until it ends or `tell` breaks. Between two events the caller sleeps.
+    ///
+    /// # Errors
+    /// As [`Container::stats`]; what `tell` fails with.
+    pub fn watch(&self, interval: Duration, tell: &mut dyn FnMut(Event) -> Result<ControlFlow<()>>) -> Result<()> {
+        if self.status()? == Status::Creating {
+            return Err(not_running());
+        }
+        let Some(init) = self.record.init.map(|init| init.open()).transpose()?.flatten() else {
+            return Err(not_running());
+        };
+        let mut out_of_memory = self.record.cgroup.out_of_memory()?;
+        let mut next = Instant::now() + interval;
+        loop {
+            let init = (init.as_fd(), libc::POLLIN);
+            let second = out_of_memory.as_ref().map_or(init, cgroup::OutOfMemory::fd);
+            // Rounded up: a part of a millisecond would be a busy loop.
+            let left = next.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000) as u64;
+            let ready = sys::poll([init, second], Some(left)).map_err(|e| Error::system("wait for events", e))?;
+            // Also when init has ended: it may be the one that was killed.
+            if out_of_memory.as_mut().is_some_and(cgroup::OutOfMemory::happened) && tell(Event::OutOfMemory)?.is_break()
+            {
+                return Ok(());
+            }
+            if ready & 1 != 0 {
+                return Ok(());
+            }
+            if Instant::now() >= next {
+                // Counted from the plan, so that the time that a report takes does not add up; but no report is made up for.
+                next = (next + interval).max(Instant::now());
+                if tell(Event::Stats(Box::new(self.record.cgroup.stats()?)))?.is_break() {
+                    return Ok(());
+                }
+            }
         }
     }
 

@@ -41,7 +41,7 @@ mod state;
 pub mod sys;
 pub mod user_mapping;
 
-pub use container::{Console, Container, Containers, CreateOptions, Exec, ExecOptions, State, plan_bundle};
+pub use container::{Console, Container, Containers, CreateOptions, Event, Exec, ExecOptions, State, plan_bundle};
 pub use error::{Error, ErrorKind, Result};
 pub use features::features;
 pub use host::Host;

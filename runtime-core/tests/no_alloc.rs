@@ -198,7 +198,13 @@ impl Work {
         container.start().unwrap_or_else(|e| panic!("{name}: {e}"));
         let mut process = container.process().unwrap().unwrap();
         process.args = vec![c"/payload".to_owned(), c"payload".to_owned()];
-        let options = ExecOptions { process, console: Console::Caller, preserve_fds: 0, ignore_paused: false };
+        let options = ExecOptions {
+            process,
+            console: Console::Caller,
+            preserve_fds: 0,
+            ignore_paused: false,
+            cgroups: Vec::new(),
+        };
         let exec = container.exec(&options).unwrap_or_else(|e| panic!("{name}: exec: {e}"));
         assert_eq!(sys::wait_exit(exec.pidfd.as_fd()), Ok(0), "{name}");
         container.kill(libc::SIGKILL, false).unwrap();

@@ -44,9 +44,8 @@ pub(super) const COMMAND: Command = Command {
 fn run(call: &Call<'_>) -> Result<u8> {
     call.prepare_to_enter()?;
     let container = call.container()?;
-    if call.args.path("cgroup").is_some() {
-        return Err(Error::new(ErrorKind::Unsupported, "exec --cgroup is not supported yet"));
-    }
+    let paths: Vec<_> = call.args.all("cgroup").map(|path| path.to_string_lossy()).collect();
+    let cgroups = cgroups(&paths)?;
     let (process, mut warnings) = process(call, &container)?;
     let detach = call.args.is("detach");
     let console = match (call.args.path("console-socket"), process.terminal) {
@@ -61,6 +60,7 @@ fn run(call: &Call<'_>) -> Result<u8> {
         console,
         preserve_fds: call.args.number("preserve-fds"),
         ignore_paused: call.args.is("ignore-paused"),
+        cgroups,
     };
     let exec = container.exec(&options)?;
     warnings.extend(exec.warnings);
@@ -140,6 +140,30 @@ fn with_flags(mut process: Process, args: &Parsed) -> Result<(Process, Vec<Strin
     Ok((process, warnings))
 }
 
+/// `path` alone, or `controller[,controller...]:path` and more of that kind, as pairs of controller and path.
+fn cgroups(arguments: &[impl AsRef<str>]) -> Result<Vec<(String, String)>> {
+    let mut found: Vec<(String, String)> = Vec::new();
+    let wrong = |text: &str, why: &str| Err(invalid(&format!("invalid --cgroup argument: {text} ({why})")));
+    for argument in arguments.iter().map(AsRef::as_ref) {
+        let Some((controllers, path)) = argument.split_once(':') else {
+            if arguments.len() != 1 {
+                return wrong(argument, "missing <controller>: prefix");
+            }
+            return Ok(vec![(String::new(), argument.to_owned())]);
+        };
+        for controller in controllers.split(',') {
+            if controller.is_empty() {
+                return wrong(argument, "empty <controller> prefix");
+            }
+            if found.iter().any(|(known, _)| known == controller) {
+                return wrong(argument, &format!("controller {controller} specified multiple times"));
+            }
+            found.push((controller.to_owned(), path.to_owned()));
+        }
+    }
+    Ok(found)
+}
+
 /// `uid[:gid]`, numbers and nothing else: crun took `1` for root once (CVE-2026-30892).
 fn user_and_group(text: &str) -> Result<(u32, Option<u32>)> {
     match text.split_once(':') {
@@ -181,6 +205,21 @@ mod tests {
     use super::*;
     use crate::args;
     use std::ffi::OsString;
+
+    #[test]
+    fn cgroups_below() {
+        let check = |arguments: &[&str], expect: Result<&[(&str, &str)], &str>| {
+            let found = cgroups(arguments).map_err(|error| error.to_string());
+            let expect = expect.map(|pairs| pairs.iter().map(|(c, p)| (c.to_string(), p.to_string())).collect());
+            assert_eq!(found, expect.map_err(str::to_owned), "{arguments:?}");
+        };
+        check(&[], Ok(&[]));
+        check(&["a/b"], Ok(&[("", "a/b")]));
+        check(&["cpu,memory:a", "pids:b"], Ok(&[("cpu", "a"), ("memory", "a"), ("pids", "b")]));
+        check(&["a", "pids:b"], Err("invalid --cgroup argument: a (missing <controller>: prefix)"));
+        check(&[":a"], Err("invalid --cgroup argument: :a (empty <controller> prefix)"));
+        check(&["cpu:a", "cpu:b"], Err("invalid --cgroup argument: cpu:b (controller cpu specified multiple times)"));
+    }
 
     #[test]
     fn users() {

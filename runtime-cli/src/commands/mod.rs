@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod kill;
@@ -14,6 +15,7 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod update;
 
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -44,6 +46,7 @@ pub(crate) struct Command {
 pub(crate) const COMMANDS: &[&Command] = &[
     &create::COMMAND,
     &delete::COMMAND,
+    &events::COMMAND,
     &exec::COMMAND,
     &features::COMMAND,
     &kill::COMMAND,
@@ -56,10 +59,11 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &spec::COMMAND,
     &start::COMMAND,
     &state::COMMAND,
+    &update::COMMAND,
 ];
 
 /// Commands of runc's that this runtime does not have yet.
-pub(crate) const UNSUPPORTED: &[&str] = &["checkpoint", "events", "restore", "update"];
+pub(crate) const UNSUPPORTED: &[&str] = &["checkpoint", "restore"];
 
 /// The arguments of a command for one container.
 const ONE_ID: Count = Count { min: 1, max: 1 };

@@ -17,6 +17,7 @@
 
 mod create;
 mod devices;
+mod events;
 mod files;
 mod freezer;
 mod layout;
@@ -25,14 +26,20 @@ mod plan;
 mod processes;
 mod remove;
 mod resources;
+mod stats;
 #[cfg(test)]
 mod tests;
 mod update;
 
 pub use create::{Created, create};
+pub use events::OutOfMemory;
 pub use layout::{Hierarchy, Layout};
 pub use mounts::{MountFacts, mounts};
 pub use plan::{Options, plan};
+pub use stats::{
+    BlkioEntry, BlkioStats, CpuStats, CpuUsage, CpusetStats, Empty, HugetlbStats, MemoryEntry, MemoryStats, PidsStats,
+    Pressure, PressureLine, Stats, Throttling,
+};
 
 use std::path::PathBuf;
 

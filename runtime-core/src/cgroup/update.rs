@@ -2,26 +2,101 @@
 
 use super::create::write_all;
 use super::resources::{Limits, limits};
-use super::{Dir, Record, files};
-use crate::spec::{Memory, Resources};
+use super::{Dir, OnFailure, Record, Value, Write, files};
+use crate::spec::{Cpu, Memory, Resources};
 use crate::{Error, ErrorKind, Result};
 
 impl Record {
     /// Sets the limits that `resources` has; what it does not have stays as it is. Device rules are left alone: runc does
     /// so since an update took away the devices of running containers for an instant (runc#2204).
     ///
+    /// All or nothing, as far as the kernel lets: when a limit is refused, the ones before it are set back.
+    ///
     /// Returns what could not have an effect, as [`super::Cgroup::ignored`].
+    ///
+    /// # Errors
+    /// A value that is refused, by its JSON pointer; [`ErrorKind::System`] with file, value and cause when the kernel
+    /// refuses it.
     pub fn update(&self, resources: &Resources) -> Result<Vec<(String, String)>> {
-        let Limits { writes, ignored } = limits(resources, &self.dirs, None)?;
+        let mut resources = resources.clone();
         if let [dir] = self.dirs.as_slice()
             && dir.is_unified()
-            && resources.memory.check_before_update
         {
-            check_memory(dir, &resources.memory)?;
+            complete(dir, &mut resources);
+            if resources.memory.check_before_update {
+                check_memory(dir, &resources.memory)?;
+            }
         }
-        write_all(&self.dirs, &[], &|_| None, &writes)?;
+        let Limits { writes, ignored } = limits(&resources, &self.dirs, None)?;
+        let old: Vec<_> = writes.iter().filter_map(|write| old_value(&self.dirs, write)).collect();
+        write_all(&self.dirs, &[], &|_| None, &writes).inspect_err(|_| {
+            // Backwards, as the last one was checked against the others; twice, as an order that was right on the way there
+            // may be wrong on the way back. The error that is told is the first one.
+            for write in old.iter().rev().chain(old.iter().rev()) {
+                let _ = write_all(&self.dirs, &[], &|_| None, std::slice::from_ref(write));
+            }
+        })?;
         Ok(ignored)
     }
+}
+
+/// On v2 some values share a file, or are counted from one another: where only one of two is to be changed, the other
+/// one's present value is added. runc knows it from its state.
+fn complete(dir: &Dir, resources: &mut Resources) {
+    let text = |file: &str| files::read(&dir.path.join(file)).unwrap_or_default();
+    let number = |text: &str| if text.trim() == "max" { Some(-1) } else { text.trim().parse::<i64>().ok() };
+
+    let Cpu { quota, period, .. } = &mut resources.cpu;
+    let set = (quota.is_some_and(|quota| quota != 0), period.is_some_and(|period| period != 0));
+    if set == (true, false) || set == (false, true) {
+        let text = text("cpu.max");
+        if let Some((old_quota, old_period)) = text.split_once(' ') {
+            match set {
+                (true, _) => *period = number(old_period).and_then(|period| u64::try_from(period).ok()),
+                _ => *quota = number(old_quota),
+            }
+        }
+    }
+
+    // `swap` is memory and swap together here, and swap alone in the file.
+    let Memory { limit, swap, .. } = &mut resources.memory;
+    let set = (limit.is_some_and(|limit| limit != 0), swap.is_some_and(|swap| swap != 0));
+    if set == (true, false) || set == (false, true) {
+        let (old_limit, old_swap) = (number(&text("memory.max")), number(&text("memory.swap.max")));
+        match (set, old_limit, old_swap) {
+            ((false, _), Some(old), _) if old != -1 => *limit = Some(old),
+            ((true, _), Some(old @ 0..), Some(old_swap @ 0..)) if *limit != Some(-1) => {
+                *swap = Some(old.saturating_add(old_swap));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What would undo a write. `None` where that can't be told.
+fn old_value(dirs: &[Dir], write: &Write) -> Option<Write> {
+    let Value::Text(new) = &write.value else { return None };
+    // Where the first file does not exist the other one is written.
+    let (file, text, new) = match (&write.on_failure, files::read(&dirs[write.dir].path.join(&write.file))) {
+        (_, Ok(text)) => (&write.file, text, new),
+        (OnFailure::Instead { file, value }, Err(_)) => {
+            (file, files::read(&dirs[write.dir].path.join(file)).ok()?, value)
+        }
+        _ => return None,
+    };
+    let old = old_line(&text, new)?;
+    Some(Write { file: file.clone(), value: Value::Text(old), on_failure: OnFailure::Fail, ..write.clone() })
+}
+
+/// What a file held before `new` is written into it: its only line, or the line with the same key.
+fn old_line(text: &str, new: &str) -> Option<String> {
+    let key = new.split_once(' ').map(|(key, _)| key).filter(|key| key.contains(':'));
+    let line = match key {
+        Some(key) => text.lines().find(|line| line.split(' ').next() == Some(key))?,
+        // Not of a table: which of its lines belongs to the value can't be seen here.
+        None => text.lines().next().filter(|_| text.lines().count() == 1)?,
+    };
+    Some(line.strip_prefix("default ").unwrap_or(line).to_owned())
 }
 
 /// v2 takes a limit below the use and then kills; v1 refuses it by itself. As the use changes all the time this is
@@ -40,4 +115,22 @@ fn check_memory(dir: &Dir, memory: &Memory) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_undo() {
+        let check = |text, new, expect: Option<&str>| assert_eq!(old_line(text, new).as_deref(), expect, "{text:?}");
+        check("100\n", "5", Some("100"));
+        check("max\n", "5", Some("max"));
+        check("max 100000\n", "5000 10000", Some("max 100000"));
+        check("default 100\n", "5", Some("100"));
+        check("8:0 rbps=1 wbps=max\n8:16 rbps=2\n", "8:16 rbps=9", Some("8:16 rbps=2"));
+        check("8:0 1048576\n", "8:16 1", None);
+        check("", "8:16 1", None);
+        check("oom_kill_disable 0\nunder_oom 0\n", "1", None);
+    }
 }
