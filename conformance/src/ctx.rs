@@ -88,6 +88,8 @@ pub(crate) struct Job {
     pub v2: bool,
     /// The fixture that is there.
     pub stage: Option<crate::fixture::Stage>,
+    /// Whether to try everything where a sample is tried otherwise.
+    pub full: bool,
 }
 
 /// What a finished command left.
@@ -171,7 +173,7 @@ thread_local! {
 }
 
 /// Waits for any child of ours and notes its status; false if there is none (yet, unless `block`).
-fn reap_one(block: bool) -> Result<bool, Stop> {
+pub(crate) fn reap_one(block: bool) -> Result<bool, Stop> {
     use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
     let (pid, status) = match waitpid(None, (!block).then_some(WaitPidFlag::WNOHANG)) {
         Ok(WaitStatus::Exited(pid, status)) => (pid, status),
@@ -197,9 +199,23 @@ pub(crate) fn reap(pid: u32) -> Result<i32, Stop> {
     }
 }
 
+/// Notes the status of a child that nobody asked for yet.
+fn note_status(pid: nix::unistd::Pid, status: i32) -> Option<nix::sys::signal::Signal> {
+    REAPED.with(|r| r.borrow_mut().insert(pid.as_raw(), status));
+    None
+}
+
+/// How a command ended that was to be killed at one of its system calls.
+pub(crate) enum Cut {
+    /// There; the number of the call.
+    Killed(String),
+    /// It ended before; how many calls it did.
+    Ended(Out, usize),
+}
+
 impl<'a> Cmd<'a> {
     /// Circumstances, done in order by a helper process: `close=N`, `open=PATH` (lowest free descriptor, inherited),
-    /// `umask=OCTAL`, `subreaper`, `oom=N`, `proc` (mounts one on /proc), `session` (a new one; standard input is its
+    /// `umask=OCTAL`, `subreaper`, `traceme`, `oom=N`, `proc` (mounts one on /proc), `session` (a new one; standard input is its
     /// terminal),
     /// `pid-in=VARIABLE` (its own pid, in the environment).
     pub(crate) fn with<S: Into<String>>(mut self, ops: impl IntoIterator<Item = S>) -> Cmd<'a> {
@@ -272,6 +288,75 @@ impl<'a> Cmd<'a> {
         able(&out.stderr)?;
         self.ctx.evidence(&format!("$ {text}\n-> {status}{}{}", shown("out", &out.stdout), shown("err", &out.stderr)));
         Ok(out)
+    }
+
+    /// Runs it until it is about to do its `at`-th system call, the first being 1, and kills it there; its children run on.
+    /// Of a program with threads the calls of the first thread count.
+    pub(crate) fn cut(mut self, at: usize) -> Result<Cut, Stop> {
+        use nix::sys::ptrace::{self, Options};
+        use nix::sys::signal::Signal;
+        use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+        self.with.push("traceme".into());
+        let text = format!("{} (until its system call {at})", self.text());
+        note(&text);
+        let (o, e) = (self.ctx.fresh("stdout"), self.ctx.fresh("stderr"));
+        let mut command = self.command();
+        let child = command.stdin(self.stdin).stdout(File::create(&o)?).stderr(File::create(&e)?).spawn()?;
+        drop(command);
+        let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+        let (mut calls, mut entering, mut seen, mut killed) = (0, true, false, None);
+        let status = loop {
+            // All children, so that orphans of the command do not stay zombies for which somebody waits.
+            let status = match waitpid(None, Some(WaitPidFlag::__WALL)) {
+                Err(nix::errno::Errno::EINTR) => continue,
+                other => other?,
+            };
+            let of = status.pid();
+            let pass_on = match status {
+                WaitStatus::Exited(p, code) if p == pid => break code,
+                WaitStatus::Signaled(p, signal, _) if p == pid => break 128 + signal as i32,
+                WaitStatus::Exited(p, code) => note_status(p, code),
+                WaitStatus::Signaled(p, signal, _) => note_status(p, 128 + signal as i32),
+                WaitStatus::PtraceSyscall(_) => {
+                    calls += usize::from(entering);
+                    if entering && calls == at {
+                        let line = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+                        killed = line.split(' ').next().map(str::to_owned);
+                        nix::sys::signal::kill(pid, Signal::SIGKILL)?;
+                    }
+                    entering = !entering;
+                    None
+                }
+                // The execve of the helper is the first stop.
+                WaitStatus::Stopped(_, Signal::SIGTRAP) if !seen => {
+                    seen = true;
+                    let options =
+                        Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACEEXEC | Options::PTRACE_O_EXITKILL;
+                    ptrace::setoptions(pid, options)?;
+                    None
+                }
+                WaitStatus::Stopped(_, signal) => Some(signal),
+                _ => None,
+            };
+            if of == Some(pid) {
+                match ptrace::syscall(pid, pass_on) {
+                    // Killed between the stop and now.
+                    Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
+                    Err(e) => return Err(e.into()),
+                }
+            }
+        };
+        let out = Out {
+            status,
+            stdout: String::from_utf8_lossy(&fs::read(&o)?).into_owned(),
+            stderr: String::from_utf8_lossy(&fs::read(&e)?).replace("\\\"", "\""),
+        };
+        let _ = (fs::remove_file(&o), fs::remove_file(&e));
+        self.ctx.evidence(&format!("$ {text}\n-> {status}{}", shown("err", &out.stderr)));
+        Ok(match killed {
+            Some(call) => Cut::Killed(call),
+            None => Cut::Ended(out, calls),
+        })
     }
 
     /// Starts it with the three streams on a terminal of this size.
@@ -509,12 +594,19 @@ pub(crate) struct Ctx {
     count: Cell<u32>,
     ids: RefCell<Vec<String>>,
     trail: RefCell<Vec<String>>,
+    measured: RefCell<Vec<String>>,
 }
 
 impl Ctx {
     pub(crate) fn new(job: Job) -> Ctx {
         let _ = LAST.set(job.dir.join("last"));
-        Ctx { job, count: Cell::new(0), ids: RefCell::default(), trail: RefCell::default() }
+        Ctx {
+            job,
+            count: Cell::new(0),
+            ids: RefCell::default(),
+            trail: RefCell::default(),
+            measured: RefCell::default(),
+        }
     }
 
     /// A path in the private directory that nobody used.
@@ -531,6 +623,16 @@ impl Ctx {
     pub(crate) fn trail(&self) -> String {
         let t = self.trail.borrow();
         t[t.len().saturating_sub(6)..].join("\n")
+    }
+
+    /// Adds a line to the evidence, also of a pass.
+    pub(crate) fn measure(&self, text: impl Into<String>) {
+        self.measured.borrow_mut().push(text.into());
+    }
+
+    /// What was measured, a line each.
+    pub(crate) fn measured(&self) -> String {
+        self.measured.borrow().join("\n")
     }
 
     pub(crate) fn state_root(&self) -> PathBuf {
@@ -672,10 +774,16 @@ impl Ctx {
 
     /// Waits until no other process is left in the case's pid namespace: killed is not yet ended.
     pub(crate) fn alone(&self) -> Outcome {
+        self.alone_with(&[])
+    }
+
+    /// Waits until no other process than these is left.
+    pub(crate) fn alone_with(&self, wanted: &[i32]) -> Outcome {
         let end = Instant::now() + Duration::from_secs(3);
         loop {
             while reap_one(false)? {}
-            let left = processes();
+            let mut left = processes();
+            left.retain(|(pid, _)| !wanted.contains(pid));
             let Some((pid, _)) = left.first() else { return Ok(()) };
             ensure(Instant::now() < end, format_args!("left behind: processes {left:?}"))?;
             let Some(p) = rustix::process::Pid::from_raw(*pid) else { continue };

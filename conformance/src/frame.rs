@@ -66,7 +66,7 @@ pub(crate) struct Verdict {
     pub status: Status,
     /// Why, in one line; empty for a pass.
     pub reason: String,
-    /// The last commands and their output.
+    /// The last commands and their output; of a pass what was measured.
     pub evidence: String,
     pub time: Duration,
 }
@@ -76,6 +76,7 @@ pub(crate) struct Verdict {
 struct Ended {
     outcome: Result<(), Stop>,
     trail: String,
+    measured: String,
 }
 
 /// Directories below the cgroup mounts, at most four levels down, whose name contains `tag`.
@@ -212,7 +213,7 @@ pub(crate) fn inner(job: &str, cases: &[Case]) -> Result<u8, Stop> {
         (Ok(()), Err(e)) => Err(e),
         (o, _) => o,
     };
-    fs::write(result, serde_json::to_vec(&Ended { outcome, trail: ctx.trail() })?)?;
+    fs::write(result, serde_json::to_vec(&Ended { outcome, trail: ctx.trail(), measured: ctx.measured() })?)?;
     Ok(0)
 }
 
@@ -244,9 +245,11 @@ fn run(job: &Job, limit: Duration) -> Verdict {
             read("case.stderr"),
         ),
         Ok(true) => match serde_json::from_str::<Ended>(&read("outcome")) {
-            Ok(Ended { outcome: Ok(()), .. }) => verdict(Status::Pass, String::new(), String::new()),
+            Ok(Ended { outcome: Ok(()), measured, .. }) => verdict(Status::Pass, String::new(), measured),
             Ok(Ended { outcome: Err(Stop::Skip(why)), .. }) => verdict(Status::Skip, why, String::new()),
-            Ok(Ended { outcome: Err(Stop::Fail(why)), trail }) => verdict(Status::Fail, why, trail),
+            Ok(Ended { outcome: Err(Stop::Fail(why)), trail, measured }) => {
+                verdict(Status::Fail, why, if measured.is_empty() { trail } else { format!("{trail}\n{measured}") })
+            }
             Err(_) => verdict(
                 Status::Fail,
                 format!("the case's process died; the last command was: {}", read("last")),
@@ -307,6 +310,8 @@ pub(crate) struct Setting {
     pub dir: PathBuf,
     pub probe: PathBuf,
     pub v2: bool,
+    /// Everything that is otherwise sampled.
+    pub full: bool,
     pub jobs: usize,
     /// Instead of each case's own limit.
     pub timeout: Option<Duration>,
@@ -343,6 +348,7 @@ pub(crate) fn run_all(
                             tag: format!("cf{own}-{c}-{r}-"),
                             cgroup: format!("/conformance-{own}"),
                             v2: setting.v2,
+                            full: setting.full,
                             stage: None,
                         };
                         let staged = match cases[c].fixture {

@@ -103,6 +103,18 @@ pub(crate) const KNOWN: &[Known] = &[
         "refuses where the caller lacks a capability that the configuration names",
     ),
     known("runc version 1.1.5", "spec/hooks/poststop-failure", "the hooks after the failed one do not run"),
+    known("runc version 1.1.5", "faults/leftovers/cgroup-parents", "parents stay"),
+    known("runc version 1.1.5", "faults/kill-sweep/*", "state.json is written after the cgroups"),
+    known(
+        "runc version 1.1.5",
+        "faults/fixtures/docker-privileged",
+        "a capability that the caller lacks is an error, where the harness has not all",
+    ),
+    known(
+        "runc version 1.1.5",
+        "faults/fixtures/podman-rootless-privileged",
+        "a capability that the caller lacks is an error, where the harness has not all",
+    ),
     known("crun version 1.8.1", "cli/features/*", "the command came with crun 1.8.6"),
     known("crun version 1.8.1", "cli/help/*", "the command came with a later crun, or needs CRIU"),
     known("crun version 1.8.1", "cli/spec/rootless", "no mappings"),
@@ -213,6 +225,7 @@ pub(crate) const MAY_SKIP: &[(&str, &str)] = &[
     ("spec/cgroup/memory-limit-holds", "a controller that the hierarchy does not have"),
     ("spec/process/scheduler-fifo", "no real-time budget in a v1 cpu group"),
     ("spec/process/exec-cpu-affinity", "one processor"),
+    ("faults/fixtures/*", "written for cgroup v1 where v2 is alone"),
     ("spec/namespace/net-devices", "no kind of virtual device"),
 ];
 

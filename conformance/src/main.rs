@@ -65,7 +65,10 @@ struct Options {
     /// Cases that must not be skipped: a file with a pattern a line, or patterns between commas (`*` at the end)
     #[arg(long)]
     must_run: Option<String>,
-    /// Print the evidence of failures
+    /// Every system call and every cycle of the suite `faults`: minutes instead of seconds
+    #[arg(long)]
+    full: bool,
+    /// Print the evidence of failures, and what was measured
     #[arg(long, short)]
     verbose: bool,
 }
@@ -123,6 +126,8 @@ fn try_exec(args: &[String]) -> io::Result<std::convert::Infallible> {
                 rustix::process::setsid()?;
                 rustix::process::ioctl_tiocsctty(io::stdin())?;
             }
+            // Last of all: from here on only the program's own system calls are seen.
+            "traceme" => nix::sys::ptrace::traceme()?,
             "subreaper" => nix::sys::prctl::set_child_subreaper(true)?,
             "proc" => {
                 let none: Option<&str> = None;
@@ -212,6 +217,7 @@ fn conduct(options: &Options) -> Result<u8, Stop> {
         dir: scratch.0.clone(),
         probe,
         v2: options.v2,
+        full: options.full,
         jobs: options.jobs.max(1),
         timeout: options.timeout.map(Duration::from_secs),
     };
@@ -247,7 +253,7 @@ fn conduct(options: &Options) -> Result<u8, Stop> {
         if v.status != Status::Pass || !terminal {
             let _ = writeln!(out, "{:<5} {path} ({}) {}", word(v.status), labels[r], v.reason);
         }
-        if options.verbose && v.status == Status::Fail {
+        if options.verbose && matches!(v.status, Status::Fail | Status::Pass) {
             for line in v.evidence.lines() {
                 let _ = writeln!(out, "      {line}");
             }

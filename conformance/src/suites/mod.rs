@@ -2,6 +2,7 @@
 
 mod cli;
 mod engines;
+mod faults;
 mod spec;
 
 use crate::frame::Case;
@@ -11,5 +12,6 @@ pub(crate) fn all() -> Vec<Case> {
     let mut cases = cli::cases();
     cases.extend(spec::cases());
     cases.extend(engines::cases());
+    cases.extend(faults::cases());
     cases
 }

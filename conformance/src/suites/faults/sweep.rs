@@ -1,0 +1,110 @@
+//! SIGKILL to the runtime at each of its system calls: what is left can be deleted, and nobody else notices.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{Census, case, prefixed};
+use crate::ctx::{Bundle, Ctx, Cut, Live, Outcome, args, ensure, eq, push};
+use crate::frame::Case;
+
+/// A command and what brings a container to where it is given.
+struct Victim {
+    name: &'static str,
+    before: &'static [Step],
+    words: fn(&Bundle) -> Vec<&str>,
+}
+
+/// A command that prepares.
+type Step = fn(&Bundle) -> Vec<&str>;
+
+const CREATE: Step = |b| vec!["create", "--bundle", b.dir(), &b.id];
+const RUN: Step = |b| vec!["run", "--detach", "--bundle", b.dir(), &b.id];
+const START: Step = |b| vec!["start", &b.id];
+const KILL: Step = |b| vec!["kill", &b.id, "KILL"];
+const PAUSE: Step = |b| vec!["pause", &b.id];
+
+const VICTIMS: &[Victim] = &[
+    Victim { name: "create", before: &[], words: CREATE },
+    Victim { name: "start", before: &[CREATE], words: START },
+    Victim { name: "run", before: &[], words: RUN },
+    Victim { name: "exec", before: &[RUN], words: |b| vec!["exec", &b.id, "/probe", "exit", "0"] },
+    Victim { name: "exec-detach", before: &[RUN], words: |b| vec!["exec", "--detach", &b.id, "/probe", "sleep"] },
+    Victim { name: "kill", before: &[RUN], words: KILL },
+    Victim { name: "delete", before: &[RUN, KILL], words: |b| vec!["delete", "--force", &b.id] },
+    Victim { name: "delete-running", before: &[RUN], words: |b| vec!["delete", "--force", &b.id] },
+    Victim { name: "pause", before: &[RUN], words: PAUSE },
+    Victim { name: "resume", before: &[RUN, PAUSE], words: |b| vec!["resume", &b.id] },
+];
+
+/// Of how many system calls one is tried, unless all are; a prime, so that no pattern of calls is missed for ever.
+const STRIDE: usize = 7;
+
+pub(crate) fn cases() -> Vec<Case> {
+    let mut all = Vec::new();
+    for victim in VICTIMS {
+        for mapped in [false, true] {
+            let name = format!("kill-sweep/{}{}", victim.name, if mapped { "-userns" } else { "" });
+            let mut c = case(name, "reliability: after SIGKILL at any instant `delete --force` cleans up", move |x| {
+                sweep(x, victim, mapped)
+            });
+            c.timeout = Duration::from_secs(600);
+            all.push(c);
+        }
+    }
+    all
+}
+
+fn sweep(x: &Ctx, victim: &Victim, mapped: bool) -> Outcome {
+    let other = x.live(|c| args(c, "wait"))?;
+    let b = x.bundle(|c| {
+        args(c, "sleep");
+        if mapped {
+            push(&mut c["linux"]["namespaces"], json!({"type": "user"}));
+            for ids in ["uidMappings", "gidMappings"] {
+                c["linux"][ids] = json!([{"containerID": 0, "hostID": 100_000, "size": 1000}]);
+            }
+        }
+    })?;
+    let untouched = stat(&other)?;
+    let before = Census::take(x, &[other.pid])?;
+    let (mut at, mut tried, mut slowest) = (1, 0, Duration::ZERO);
+    loop {
+        for step in victim.before {
+            x.rt(step(&b))?.ok()?;
+        }
+        let cut = x.cmd((victim.words)(&b)).cut(at)?;
+        let place = match &cut {
+            Cut::Killed(call) => format!("killed at its system call {at} (number {call})"),
+            Cut::Ended(out, calls) => format!("not killed, status {} after {calls} calls", out.status),
+        };
+        let about = |e| prefixed(&place, e);
+        let start = Instant::now();
+        x.rt(["list"])?.ok().map_err(about)?;
+        let out = x.rt(["delete", "--force", &b.id])?;
+        ensure(out.status == 0, format_args!("{place}: delete --force: {} {}", out.status, out.stderr.trim_end()))?;
+        slowest = slowest.max(start.elapsed());
+        ensure(start.elapsed() < Duration::from_secs(10), format_args!("{place}: delete took {:?}", start.elapsed()))?;
+        let after = Census::take(x, &[other.pid]).map_err(about)?;
+        after.same(&before).map_err(about)?;
+        eq("the other container's process", stat(&other)?, untouched.as_str()).map_err(about)?;
+        if let Cut::Ended(out, calls) = cut {
+            eq("status of the command that was not killed", out.status, 0)?;
+            x.measure(format!("{tried} of {calls} system calls, slowest delete {} ms", slowest.as_millis()));
+            x.measure(format!("before and after: {}", before.counts()));
+            break;
+        }
+        tried += 1;
+        at += if x.job.full { 1 } else { STRIDE };
+    }
+    x.status(&other.id, "running")
+}
+
+/// Name and start time, of a process that is neither ended nor stopped.
+fn stat(live: &Live) -> Result<String, crate::ctx::Stop> {
+    let text = fs::read_to_string(format!("/proc/{}/stat", live.pid))?;
+    let words: Vec<_> = text.split(' ').collect();
+    let state = if matches!(words[2], "R" | "S" | "D") { "alive" } else { words[2] };
+    Ok(format!("{} {state} {}", words[1], words.get(21).unwrap_or(&"")))
+}
