@@ -185,7 +185,7 @@ pub(crate) struct Count {
 }
 
 impl Count {
-    /// What runc says to a wrong number of arguments of `command`; `program` is argv[0].
+    /// What runc says to a wrong number of arguments of `command`; `program` is the name it was started by.
     pub(crate) fn check(self, program: &str, command: &str, count: usize) -> Result<(), String> {
         let (word, number) = match self {
             Count { min, max } if min == max && count != min => ("exactly", min),
