@@ -86,6 +86,8 @@ pub(crate) struct Job {
     pub cgroup: String,
     /// Whether /sys/fs/cgroup is the v2 hierarchy alone.
     pub v2: bool,
+    /// How often a race is run.
+    pub rounds: u32,
     /// The fixture that is there.
     pub stage: Option<crate::fixture::Stage>,
     /// Whether to try everything where a sample is tried otherwise.

@@ -313,6 +313,8 @@ pub(crate) struct Setting {
     /// Everything that is otherwise sampled.
     pub full: bool,
     pub jobs: usize,
+    /// How often a race is run.
+    pub rounds: u32,
     /// Instead of each case's own limit.
     pub timeout: Option<Duration>,
 }
@@ -349,6 +351,7 @@ pub(crate) fn run_all(
                             cgroup: format!("/conformance-{own}"),
                             v2: setting.v2,
                             full: setting.full,
+                            rounds: setting.rounds,
                             stage: None,
                         };
                         let staged = match cases[c].fixture {

@@ -115,6 +115,27 @@ pub(crate) const KNOWN: &[Known] = &[
         "faults/fixtures/podman-rootless-privileged",
         "a capability that the caller lacks is an error, where the harness has not all",
     ),
+    known("runc version 1.1.5", "security/CVE-2021-30465/*", "CVE-2024-45310: mountpoints are made by path"),
+    known("runc version 1.1.5", "security/CVE-2026-41579/*", "CVE-2026-41579"),
+    known("runc version 1.1.5", "security/CVE-2025-31133/*", "CVE-2025-31133: what masks is not checked"),
+    known("runc version 1.1.5", "security/CVE-2025-52565/*", "CVE-2025-52565: the terminal is mounted by path"),
+    known("runc version 1.1.5", "security/CVE-2019-16884/tmpfs-on-sys", "only binds are checked"),
+    known(
+        "runc version 1.1.5",
+        "security/CVE-2025-52881/sysctl-under-a-file",
+        "CVE-2025-52881: the write goes to what covers the file",
+    ),
+    known("runc version 1.1.5", "security/CVE-2026-30892/exec-minus-one", "numbers above 32 bits wrap around"),
+    known("runc version 1.1.5", "security/hardening/nul-in-argument", "not checked: the string is cut"),
+    known("runc version 1.1.5", "security/hardening/nul-in-hostname", "not checked: the name holds the NUL"),
+    known("runc version 1.1.5", "security/hardening/root-resolves-to-slash", "refused since runc 1.3"),
+    known("runc version 1.1.5", "security/hardening/environment-is-secret", "runc#3879, 1.1.8"),
+    known("runc version 1.1.5", "security/hardening/passwd-fifo", "opens what the image calls /etc/passwd, and waits"),
+    known(
+        "runc version 1.1.5",
+        "security/hardening/passwd-terminal",
+        "opens what the image calls /etc/passwd, and waits",
+    ),
     known("crun version 1.8.1", "cli/features/*", "the command came with crun 1.8.6"),
     known("crun version 1.8.1", "cli/help/*", "the command came with a later crun, or needs CRIU"),
     known("crun version 1.8.1", "cli/spec/rootless", "no mappings"),
@@ -217,6 +238,8 @@ pub(crate) const KNOWN: &[Known] = &[
 
 /// Cases that may be skipped where `CI=true`, with the reason; every other skip fails there.
 pub(crate) const MAY_SKIP: &[(&str, &str)] = &[
+    ("security/CVE-2025-52881/label", "needs AppArmor or SELinux"),
+    ("security/CVE-2025-52881/nested", "needs AppArmor"),
     ("cli/events/stats", "a controller that the hierarchy does not have"),
     ("cli/update/*", "a controller that the hierarchy does not have"),
     ("cli/global/systemd-cgroup-without-systemd", "systemd is running"),

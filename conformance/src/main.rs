@@ -59,6 +59,9 @@ struct Options {
     /// Cases at a time
     #[arg(long, default_value_t = 2)]
     jobs: usize,
+    /// How often each race of the suite `security` is run; without it 60 times, with `--full` 500
+    #[arg(long)]
+    rounds: Option<u32>,
     /// Time limit of each case in seconds, instead of its own
     #[arg(long)]
     timeout: Option<u64>,
@@ -219,6 +222,7 @@ fn conduct(options: &Options) -> Result<u8, Stop> {
         v2: options.v2,
         full: options.full,
         jobs: options.jobs.max(1),
+        rounds: options.rounds.unwrap_or(if options.full { 500 } else { 60 }).max(1),
         timeout: options.timeout.map(Duration::from_secs),
     };
 

@@ -258,6 +258,16 @@ fn run(name: &str, args: &[String]) -> io::Result<Value> {
             }
             json!(id)
         }
+        "bind" => {
+            let none: Option<&str> = None;
+            nix::mount::mount(Some(arg(0)?), arg(1)?, none, nix::mount::MsFlags::MS_BIND, none)?;
+            ok
+        }
+        "symlink" => {
+            std::os::unix::fs::symlink(arg(0)?, arg(1)?)?;
+            ok
+        }
+        "spy" => spy(),
         "bytes" => {
             let chunk = vec![b'x'; num(0)? as usize];
             io::stdout().write_all(&chunk)?;
@@ -312,6 +322,74 @@ fn spawn(n: u64) -> Value {
         let _ = child.wait();
     }
     json!({"started": count, "error": error})
+}
+
+/// What a container's process that is bad could do with those that come in from outside, until a file `/stop` is there:
+/// it looks for what it may reach through their /proc, takes them as a debugger, and keeps their executables to
+/// write to them as soon as that is possible.
+fn spy() -> Value {
+    use nix::fcntl::{OFlag, open};
+    use nix::sys::ptrace;
+    use nix::unistd::Pid;
+    let own = std::process::id() as i32;
+    let mut kept = BTreeMap::new();
+    let mut seen = std::collections::BTreeSet::new();
+    let mut breaches = std::collections::BTreeSet::new();
+    let mut refused = BTreeMap::<String, u64>::new();
+    say("ready");
+    while !Path::new("/stop").exists() {
+        let Ok(dir) = fs::read_dir("/proc") else { break };
+        for pid in dir.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok()).filter(|p| *p != own) {
+            seen.insert(pid);
+            let of = |name: &str| format!("/proc/{pid}/{name}");
+            let program = |exe: &Path| exe == Path::new("/probe");
+            if let Ok(fds) = fs::read_dir(of("fd")) {
+                for fd in fds.flatten() {
+                    // The process may be the container's own program by now: it has only what it was given.
+                    let Ok(target) = fs::read_link(fd.path()) else { continue };
+                    if fs::metadata(fd.path()).is_ok_and(|m| m.is_dir()) && !target.starts_with("/proc") {
+                        breaches.insert(format!(
+                            "descriptor {} is the directory {}",
+                            fd.path().display(),
+                            target.display()
+                        ));
+                    }
+                }
+            }
+            for name in ["cwd", "root"] {
+                if let (Ok(there), Ok(own)) = (fs::metadata(of(name)), fs::metadata("/"))
+                    && (there.dev(), there.ino()) != (own.dev(), own.ino())
+                {
+                    breaches.insert(format!("its {name} is not the container's"));
+                }
+            }
+            let Ok(exe) = fs::read_link(of("exe")) else { continue };
+            if program(&exe) {
+                continue;
+            }
+            if ptrace::seize(Pid::from_raw(pid), ptrace::Options::empty()).is_ok() {
+                if fs::read_link(of("exe")).is_ok_and(|e| !program(&e)) && fs::metadata(of("fd/3")).is_ok() {
+                    breaches.insert(format!("traced while it was {}", exe.display()));
+                }
+                let _ = ptrace::detach(Pid::from_raw(pid), None);
+            }
+            if let Ok(fd) = open(of("exe").as_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()) {
+                kept.insert(pid, (fd, exe));
+            }
+        }
+        for (fd, exe) in kept.values() {
+            let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(fd));
+            match fs::OpenOptions::new().write(true).open(path) {
+                Ok(_) => drop(breaches.insert(format!("{} can be written to", exe.display()))),
+                Err(e) => *refused.entry(errno_name(&e)).or_default() += 1,
+            }
+        }
+        // Few are enough: those of long ago are as writable as those of now.
+        while kept.len() > 16 {
+            kept.pop_first();
+        }
+    }
+    json!({"seen": seen.len(), "kept": kept.len(), "refused": refused, "breaches": breaches})
 }
 
 /// Appends one line of what a hook sees to `file`.

@@ -3,6 +3,7 @@
 mod cli;
 mod engines;
 mod faults;
+mod security;
 mod spec;
 
 use crate::frame::Case;
@@ -11,6 +12,7 @@ use crate::frame::Case;
 pub(crate) fn all() -> Vec<Case> {
     let mut cases = cli::cases();
     cases.extend(spec::cases());
+    cases.extend(security::cases());
     cases.extend(engines::cases());
     cases.extend(faults::cases());
     cases

@@ -1,0 +1,158 @@
+//! What has no CVE: fields that could carry more than their meaning, and what the container's files could do to its runtime.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{canary, case, create};
+use crate::ctx::{Ctx, Outcome, args, ensure, eq, facts_of, push};
+use crate::frame::Case;
+
+/// Configurations that must not make a container.
+type Refused = (&'static str, &'static str, fn(&mut Value));
+
+const NUL: &str = "runc#3287: a NUL ends a string for the kernel";
+const REFUSED: &[Refused] = &[
+    ("nul-in-source", NUL, |c| push(&mut c["mounts"], json!({"destination": "/m", "type": "tmpfs", "source": "a\0b"}))),
+    ("nul-in-destination", NUL, |c| {
+        push(&mut c["mounts"], json!({"destination": "/m\0/b", "type": "tmpfs", "source": "t"}));
+    }),
+    ("nul-in-type", NUL, |c| push(&mut c["mounts"], json!({"destination": "/m", "type": "tmpfs\0x", "source": "t"}))),
+    ("nul-in-option", NUL, |c| {
+        let options = json!(["size=1m\0,dev"]);
+        push(&mut c["mounts"], json!({"destination": "/m", "type": "tmpfs", "source": "t", "options": options}));
+    }),
+    ("nul-in-argument", NUL, |c| c["process"]["args"] = json!(["/probe", "echo", "a\0b"])),
+    ("nul-in-hostname", NUL, |c| c["hostname"] = json!("a\0b")),
+    ("nul-in-masked-path", NUL, |c| c["linux"]["maskedPaths"] = json!(["/etc\0/x"])),
+    ("nul-in-root", NUL, |c| c["root"]["path"] = json!("rootfs\0x")),
+    ("page-size-with-slash", "runc#4103: a page size is part of a file's name", |c| {
+        c["linux"]["resources"]["hugepageLimits"] = json!([{"pageSize": "../../../../canary/keep", "limit": 1}]);
+    }),
+    ("unified-with-slash", "security 1.3: the name of a cgroup file has no slash", |c| {
+        c["linux"]["resources"]["unified"] = json!({"../cgroup.procs": "0"});
+    }),
+    ("unified-dots", "security 1.3: the name of a cgroup file has no slash", |c| {
+        c["linux"]["resources"]["unified"] = json!({"..": "0"});
+    }),
+    ("sysctl-with-dots", "config-linux.md Sysctl: a name does not leave /proc/sys", |c| {
+        c["linux"]["sysctl"] = json!({"net/../kernel/core_pattern": "|/bad"});
+    }),
+    ("sysctl-of-the-host", "config-linux.md Sysctl: only what has a namespace", |c| {
+        c["linux"]["sysctl"] = json!({"kernel.core_pattern": "|/bad"});
+    }),
+    ("sysctl-without-namespace", "config-linux.md Sysctl: only what has a namespace", |c| {
+        crate::ctx::namespace(c, "ipc", None);
+        c["linux"]["sysctl"] = json!({"kernel.shmmni": "4097"});
+    }),
+    ("rdma-device-with-newline", "security 1.3: one value is one line", |c| {
+        c["linux"]["resources"]["rdma"] = json!({"mlx\nx": {"hcaHandles": 1}});
+    }),
+];
+
+fn refused() -> Vec<Case> {
+    REFUSED
+        .iter()
+        .map(|(name, checks, patch)| {
+            case(&format!("hardening/{name}"), checks, move |x| {
+                let b = x.bundle(patch)?;
+                let out = create(x, &b)?;
+                ensure(out.status != 0, "it was created")?;
+                ensure(!out.stderr.trim().is_empty(), "no message")?;
+                ensure(!out.stderr.contains("panic"), "it panicked")
+            })
+        })
+        .collect()
+}
+
+fn users() -> Vec<Case> {
+    vec![
+        case("hardening/stdio-owner", "runc#3674, crun 1.24: a device of the host's keeps its owner", |x| {
+            let b = x.bundle(|c| {
+                c["process"]["user"] = json!({"uid": 1234, "gid": 1234});
+                args(c, "exit 0");
+            })?;
+            let full = fs::OpenOptions::new().read(true).write(true).open("/dev/full")?;
+            let owner = fs::metadata("/dev/full")?.uid();
+            x.cmd(["run", "--bundle", b.dir(), &b.id]).stdin(full).go()?.ok()?;
+            eq("owner of the host's /dev/full", fs::metadata("/dev/full")?.uid(), owner)
+        }),
+        case("hardening/environment-is-secret", "runc#3879: no error prints a variable's value", |x| {
+            for env in [json!(["GOOD=hunter2"]), json!(["BAD=hunter2\0x=hunter2"]), json!(["=hunter2"])] {
+                let b = x.bundle(|c| {
+                    c["process"]["env"] = env;
+                    c["process"]["args"] = json!(["/no/such/program"]);
+                })?;
+                let out = x.cmd(["--debug", "run", "--bundle", b.dir(), &b.id]).go()?;
+                ensure(out.status != 0, "it ran")?;
+                ensure(!out.stderr.contains("hunter2"), format_args!("the value is printed: {}", out.stderr))?;
+            }
+            Ok(())
+        }),
+        case("hardening/root-resolves-to-slash", "runc utils.go: --root is not /", |x| {
+            for root in ["/", "//", "/.", "/tmp/..", "/proc/../tmp/.."] {
+                x.bare(["--root", root, "list"]).go()?.fails(1, &["root"])?;
+            }
+            Ok(())
+        }),
+    ]
+}
+
+/// Makes the file of this name.
+type Shape = fn(&Ctx, &std::path::Path) -> Outcome;
+
+/// Files of the image that the runtime reads in the container.
+fn accounts() -> Vec<Case> {
+    const PASSWD: &str = "security D: the image's own files cannot stop or lead its runtime";
+    let shapes: [(&str, Shape); 5] = [
+        ("fifo", |_, p| Ok(nix::unistd::mkfifo(p, nix::sys::stat::Mode::from_bits_truncate(0o666))?)),
+        ("endless", |_, p| Ok(symlink("/dev/zero", p)?)),
+        ("terminal", |_, p| Ok(symlink("/dev/ptmx", p)?)),
+        ("outward", |x, p| Ok(symlink(canary(x).join("keep"), p)?)),
+        ("long-home", |_, p| Ok(fs::write(p, format!("u:x:5:5::/{}:/bin/sh\n", "h".repeat(1 << 16)))?)),
+    ];
+    let mut all = Vec::new();
+    for (name, shape) in shapes {
+        let mut passwd = case(&format!("hardening/passwd-{name}"), PASSWD, move |x| {
+            let b = x.bundle(|c| {
+                c["process"]["user"] = json!({"uid": 5, "gid": 5});
+                args(c, "report");
+            })?;
+            shape(x, &b.rootfs.join("etc/passwd"))?;
+            let out = x.run(&b)?;
+            if out.status != 0 {
+                return ensure(!out.stderr.trim().is_empty(), "no message");
+            }
+            eq("uid", &facts_of(&out)?["uid"][0], &json!(5))
+        });
+        passwd.timeout = Duration::from_secs(10);
+        all.push(passwd);
+    }
+    all.push(case(
+        "hardening/exec-into-a-fake-proc",
+        "security D: exec enters what the container has made of itself",
+        |x| {
+            let b = x.bundle(|c| {
+                for set in ["bounding", "effective", "permitted"] {
+                    push(&mut c["process"]["capabilities"][set], json!("CAP_SYS_ADMIN"));
+                }
+                args(c, "mount tmpfs /proc tmpfs , mkdir /proc/self , wait");
+            })?;
+            let mut out = x.cmd(["run", "--detach", "--bundle", b.dir(), &b.id]).spawn()?;
+            out.started()?;
+            while out.line()? != "ready" {}
+            let ran = x.rt(["exec", &b.id, "/probe", "exit", "7"])?;
+            ensure(ran.status == 7 || !ran.stderr.trim().is_empty(), format_args!("status {}, no message", ran.status))
+        },
+    ));
+    all
+}
+
+pub(crate) fn cases() -> Vec<Case> {
+    let mut all = refused();
+    all.extend(users());
+    all.extend(accounts());
+    all
+}
