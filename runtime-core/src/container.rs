@@ -454,9 +454,12 @@ impl Container {
     /// # Errors
     /// [`ErrorKind::System`] when /proc or the cgroup can't be read.
     pub fn state(&self) -> Result<State> {
-        let status = self.status()?;
+        Ok(self.state_as(self.status()?))
+    }
+
+    fn state_as(&self, status: Status) -> State {
         let record = &self.record;
-        Ok(State {
+        State {
             oci_version: record.oci_version.clone(),
             id: record.id.clone(),
             pid: match (status, record.init) {
@@ -469,7 +472,7 @@ impl Container {
             created: record.created.clone(),
             annotations: record.annotations.clone(),
             owner: user_name(record.owner),
-        })
+        }
     }
 
     /// Where it is in its life.
@@ -661,12 +664,13 @@ impl Container {
         self.kill_init()?;
         self.record.cgroup.kill_all(libc::SIGKILL)?;
         self.record.cgroup.remove()?;
-        let state = State { status: Status::Stopped, pid: 0, ..self.state()? };
         self.directory.remove()?;
         let hooks = match hooks {
+            Ok(hooks) if hooks.is_empty() => return Ok(Vec::new()),
             Ok(hooks) => hooks,
             Err(error) => return Ok(vec![format!("poststop hooks: {error}")]),
         };
+        let state = self.state_as(Status::Stopped);
         Ok(hooks
             .iter()
             .filter_map(|one| hook::run("poststop", std::slice::from_ref(one), &hook_state(&state)).err())

@@ -296,16 +296,21 @@ fn cgroup_mounts(spec: &Spec, cgroup: &cgroup::Cgroup, mount: &Mount, steps: &mu
     if let [unified] = hierarchies.as_slice()
         && unified.name.is_empty()
     {
-        // Without a cgroup namespace of its own a user namespace may not mount cgroup2: it gets a view of the host's
-        // mount; with one, of its own part of it.
+        // In the host's cgroup namespace it is the host's own mount, bound. Mounted anew the view would be the same, but the
+        // mount's options are the hierarchy's: the kernel takes them from whoever mounts cgroup2 in the first cgroup
+        // namespace, so that systemd's `nsdelegate` would be lost, and it waits for an RCU grace period to set them
+        // (10 ms, kernel 6.18).
         let root = cgroup.dirs.first().map(|dir| &dir.mount).unwrap_or(&unified.source);
-        let path = c_path(if private { &unified.source } else { root });
-        let bind = MountStep { source: MountSource::Path { path, recursive: true }, ..step.clone() };
-        let mount = MountStep { source: new(c"cgroup2", &[]), ..step };
-        steps.push(Step::Attempt {
-            step: Box::new(Step::Mount(mount)),
-            on: &[libc::EPERM, libc::EBUSY],
-            otherwise: Box::new(Step::Mount(bind)),
+        let bind =
+            |path| MountStep { source: MountSource::Path { path: c_path(path), recursive: true }, ..step.clone() };
+        steps.push(if private {
+            Step::Attempt {
+                step: Box::new(Step::Mount(MountStep { source: new(c"cgroup2", &[]), ..step.clone() })),
+                on: &[libc::EPERM, libc::EBUSY],
+                otherwise: Box::new(Step::Mount(bind(&unified.source))),
+            }
+        } else {
+            Step::Mount(bind(root))
         });
         return;
     }
