@@ -90,6 +90,15 @@ pub(crate) const KNOWN: &[Known] = &[
     known("runc version 1.1.5", "spec/resources/cpu-shares", "linear conversion of shares on cgroup v2"),
     known("runc version 1.1.5", "cli/update/cpu-share=1024", "linear conversion of shares on cgroup v2"),
     known("runc version 1.1.5", "cli/update/resources-file", "linear conversion of shares on cgroup v2"),
+    known("runc version 1.1.5", "cgroups/update/refused", "sets back to what is already the new value"),
+    known(
+        "runc version 1.1.5",
+        "cgroups/events/ends-with-the-container",
+        "on cgroup v2 it can't do without memory.events",
+    ),
+    known("runc version 1.1.5", "cgroups/update/hugepages", "only what has a flag is read from the document"),
+    known("runc version 1.1.5", "cgroups/update/cpu-burst*", "came with runc 1.2"),
+    known("runc version 1.1.5", "cgroups/update/cpu-idle*", "came with runc 1.2"),
     known("runc version 1.1.5", "spec/hooks/order", "poststart hooks run at the end of create"),
     known("runc version 1.1.5", "spec/hooks/state-status", "poststart hooks run at the end of create"),
     known(
@@ -242,6 +251,7 @@ pub(crate) const MAY_SKIP: &[(&str, &str)] = &[
     ("security/CVE-2025-52881/nested", "needs AppArmor"),
     ("cli/events/stats", "a controller that the hierarchy does not have"),
     ("cli/update/*", "a controller that the hierarchy does not have"),
+    ("cgroups/*", "a controller or knob that the hierarchy does not have, or a machine without a processor to spare"),
     ("cli/global/systemd-cgroup-without-systemd", "systemd is running"),
     ("spec/resources/*", "a controller or knob that the hierarchy does not have"),
     ("spec/cgroup/pids-limit-holds", "a controller that the hierarchy does not have"),

@@ -241,6 +241,14 @@ fn run(name: &str, args: &[String]) -> io::Result<Value> {
             }
             json!(v.len())
         }
+        // Keeps a processor busy until it is killed.
+        "burn" => {
+            say("ready");
+            loop {
+                std::hint::spin_loop();
+            }
+        }
+        "hammer" => hammer(arg(0)?)?,
         "spawn" => spawn(num(0)?),
         // Children that outlive their parent, in a session of their own.
         "daemon" => {
@@ -301,6 +309,24 @@ fn wait() -> io::Result<Value> {
             return Ok(Value::Null);
         }
     }
+}
+
+/// Opens a file and writes into it, again and again until SIGTERM; tells how often, and how often that failed.
+fn hammer(file: &str) -> io::Result<Value> {
+    use nix::sys::signal::{SigmaskHow, sigprocmask};
+    let mut term = SigSet::empty();
+    term.add(Signal::SIGTERM);
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&term), None)?;
+    let signal = nix::sys::signalfd::SignalFd::with_flags(&term, nix::sys::signalfd::SfdFlags::SFD_NONBLOCK)?;
+    say("ready");
+    let (mut done, mut failed) = (0, 0);
+    while signal.read_signal()?.is_none() {
+        match fs::OpenOptions::new().write(true).open(file).and_then(|mut f| f.write_all(b"x")) {
+            Ok(()) => done += 1,
+            Err(_) => failed += 1,
+        }
+    }
+    Ok(json!({"done": done, "failed": failed}))
 }
 
 /// Starts up to `n` sleeping children; tells how many could be started and why the next could not; ends them again.

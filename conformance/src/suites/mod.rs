@@ -1,5 +1,6 @@
 //! The suites.
 
+mod cgroups;
 mod cli;
 mod engines;
 mod faults;
@@ -13,6 +14,7 @@ pub(crate) fn all() -> Vec<Case> {
     let mut cases = cli::cases();
     cases.extend(spec::cases());
     cases.extend(security::cases());
+    cases.extend(cgroups::cases());
     cases.extend(engines::cases());
     cases.extend(faults::cases());
     cases

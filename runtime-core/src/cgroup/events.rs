@@ -82,3 +82,26 @@ fn killed(file: &OwnedFd) -> sys::Result<u64> {
     sys::rewind(file.as_fd())?;
     Ok(files::value_of(&files::read_fd(file.as_fd())?, "oom_kill").unwrap_or(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::{Dir, Driver};
+
+    #[test]
+    fn a_counter_is_told_once() {
+        let path = std::env::temp_dir().join(format!("orlop-events-{}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        let dir = Dir { hierarchy: String::new(), mount: path.clone(), path: path.clone() };
+        let record = Record { driver: Driver::Fs, dirs: vec![dir], parents: Vec::new() };
+        assert!(record.out_of_memory().unwrap().is_none());
+        let write = |killed| std::fs::write(path.join("memory.events"), format!("oom {killed}\noom_kill {killed}\n"));
+        write(3).unwrap();
+        let mut out_of_memory = record.out_of_memory().unwrap().unwrap();
+        assert!(!out_of_memory.happened());
+        write(5).unwrap();
+        assert!(out_of_memory.happened());
+        assert!(!out_of_memory.happened());
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+}

@@ -547,6 +547,41 @@ fn page_size(directory: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    /// The kernel's texts, cgroup-v2.rst.
+    #[test]
+    fn figures_of_v2() {
+        let path = std::env::temp_dir().join(format!("orlop-stats-{}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        for (name, text) in [
+            ("cpu.stat", "usage_usec 9\nuser_usec 5\nsystem_usec 4\nnr_periods 3\nnr_throttled 2\nthrottled_usec 1\n"),
+            ("cpuset.cpus.effective", "0-1\n"),
+            ("memory.current", "100\n"),
+            ("memory.max", "max\n"),
+            ("memory.peak", "120\n"),
+            ("memory.swap.current", "7\n"),
+            ("memory.swap.max", "50\n"),
+            ("memory.events", "low 0\nhigh 0\nmax 6\noom 1\noom_kill 1\n"),
+            ("memory.stat", "anon 1\nfile 2\n"),
+            ("pids.current", "3\n"),
+            ("pids.max", "max\n"),
+            ("io.stat", "8:0 rbytes=1 wbytes=0 rios=2 wios=0 dbytes=0 dios=0\n"),
+        ] {
+            std::fs::write(path.join(name), text).unwrap();
+        }
+        let dir = Dir { hierarchy: String::new(), mount: path.clone(), path: path.clone() };
+        let stats = v2(&Files(Some(&dir))).unwrap();
+        std::fs::remove_dir_all(&path).unwrap();
+        assert_eq!((stats.cpu.usage.total, stats.cpu.usage.kernel, stats.cpu.usage.user), (9000, 4000, 5000));
+        assert_eq!(stats.cpu.throttling, Throttling { periods: 3, throttled_periods: 2, throttled_time: 1000 });
+        assert_eq!(stats.cpuset.cpus, [0, 1]);
+        assert_eq!(stats.memory.usage, MemoryEntry { limit: u64::MAX, usage: 100, max: 120, failcnt: 6 });
+        assert_eq!(stats.memory.swap, MemoryEntry { limit: u64::MAX, usage: 107, max: 0, failcnt: 0 });
+        assert_eq!((stats.memory.cache, stats.memory.raw["anon"]), (2, 1));
+        assert_eq!(stats.pids, PidsStats { current: 3, limit: 0 });
+        assert_eq!(stats.blkio.io_serviced_recursive[0].value, 2);
+        assert_eq!(stats.cpu.psi, None);
+    }
+
     #[test]
     fn lists() {
         let check = |text, expect: &[u16]| assert_eq!(list(text), expect, "{text:?}");

@@ -121,6 +121,40 @@ fn check_memory(dir: &Dir, memory: &Memory) -> Result<()> {
 mod tests {
     use super::*;
 
+    /// The files of a v2 cgroup that are counted from one another.
+    #[test]
+    fn what_a_value_is_counted_from_is_added() {
+        let path = std::env::temp_dir().join(format!("orlop-complete-{}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        let dir = Dir { hierarchy: String::new(), mount: path.clone(), path: path.clone() };
+        let cpu = |quota, period| Resources { cpu: Cpu { quota, period, ..Cpu::default() }, ..Resources::default() };
+        let memory =
+            |limit, swap| Resources { memory: Memory { limit, swap, ..Memory::default() }, ..Resources::default() };
+        let check = |files: &[(&str, &str)], mut resources: Resources, expect| {
+            files.iter().for_each(|(name, text)| std::fs::write(path.join(name), text).unwrap());
+            complete(&dir, &mut resources);
+            assert_eq!(resources, expect, "{files:?}");
+        };
+        check(&[], cpu(Some(1), None), cpu(Some(1), None));
+        let max: &[_] = &[("cpu.max", "2000 50000\n")];
+        check(max, cpu(Some(3000), None), cpu(Some(3000), Some(50_000)));
+        check(max, cpu(Some(3000), Some(0)), cpu(Some(3000), Some(50_000)));
+        check(max, cpu(None, Some(60_000)), cpu(Some(2000), Some(60_000)));
+        check(max, cpu(None, None), cpu(None, None));
+        check(max, cpu(Some(1), Some(2)), cpu(Some(1), Some(2)));
+        check(&[("cpu.max", "max 100000\n")], cpu(None, Some(60_000)), cpu(Some(-1), Some(60_000)));
+        // 100 bytes of memory and 50 of swap are 150 together.
+        let limits: &[_] = &[("memory.max", "100\n"), ("memory.swap.max", "50\n")];
+        check(limits, memory(Some(120), None), memory(Some(120), Some(150)));
+        check(limits, memory(None, Some(300)), memory(Some(100), Some(300)));
+        check(limits, memory(Some(-1), None), memory(Some(-1), None));
+        check(limits, memory(Some(0), Some(0)), memory(Some(0), Some(0)));
+        let unlimited: &[_] = &[("memory.max", "max\n"), ("memory.swap.max", "max\n")];
+        check(unlimited, memory(Some(120), None), memory(Some(120), None));
+        check(unlimited, memory(None, Some(300)), memory(None, Some(300)));
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+
     #[test]
     fn lines_that_undo() {
         let check = |text, new, expect: Option<&str>| assert_eq!(old_line(text, new).as_deref(), expect, "{text:?}");

@@ -1,0 +1,599 @@
+//! Resources: what is asked for is in the control files, can be changed while the container runs, is reported, and holds.
+//! The suites `cli` and `spec` have the flags and the properties one by one; here is what takes a container at work.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::ctx::{Ctx, Live, Outcome, Stop, args, contains, ensure, eq, fail, namespace, push, skip};
+use crate::frame::Case;
+
+fn case(name: &str, checks: &'static str, run: impl Fn(&Ctx) -> Outcome + Send + Sync + 'static) -> Case {
+    Case::new("cgroups", name, checks, run)
+}
+
+pub(crate) fn cases() -> Vec<Case> {
+    let mut all = settings();
+    all.extend(updates());
+    all.extend(events());
+    all.extend(limits_hold());
+    all.extend(life());
+    all
+}
+
+/// A control file of the container, by its names on v1 and v2.
+fn read(x: &Ctx, id: &str, controller: &str, [v1, v2]: [&str; 2]) -> Result<String, Stop> {
+    let path = x.cgroup(id, controller).join(if x.job.v2 { v2 } else { v1 });
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(text.trim_end().to_owned()),
+        Err(e) => fail(format!("read {}: {e}", path.display())),
+    }
+}
+
+/// Skips unless the hierarchy of this run has the controller, by its names on v1 and v2.
+fn needs(x: &Ctx, [v1, v2]: [&str; 2]) -> Outcome {
+    if x.job.v2 { x.needs_v2(v2) } else { x.needs_v1(v1) }
+}
+
+/// Adds resources to those of the configuration.
+fn with(config: &mut Value, resources: &Value) {
+    if let (Some(to), Some(from)) = (config["linux"]["resources"].as_object_mut(), resources.as_object()) {
+        to.extend(from.clone());
+    }
+}
+
+/// `update --resources -` with this document.
+fn update(x: &Ctx, live: &Live, resources: &Value) -> Result<crate::ctx::Out, Stop> {
+    x.cmd(["update", "--resources", "-", &live.id]).input(&resources.to_string())?.go()
+}
+
+/// Processor time that the container used, in nanoseconds.
+fn used(x: &Ctx, id: &str) -> Result<u64, Stop> {
+    if x.job.v2 {
+        let text = read(x, id, "", ["", "cpu.stat"])?;
+        let line = text.lines().find_map(|l| l.strip_prefix("usage_usec "));
+        return Ok(line.and_then(|n| n.parse::<u64>().ok()).unwrap_or(0) * 1000);
+    }
+    Ok(read(x, id, "cpuacct", ["cpuacct.usage", ""])?.parse()?)
+}
+
+/// Sets every limit that a controller has, beside those of the suite `spec`, and reads the files back.
+fn settings() -> Vec<Case> {
+    const NO: [&str; 2] = ["", ""];
+    // resources, controller, v1 file and content, v2 file and content
+    type Setting = (&'static str, fn() -> Value, [&'static str; 2], [&'static str; 2], [&'static str; 2]);
+    let blkio = ["blkio", "io"];
+    let settings: [Setting; 10] = [
+        (
+            "write-bps",
+            || json!({"blockIO": {"throttleWriteBpsDevice": [{"major": 254, "minor": 0, "rate": 2_097_152}]}}),
+            blkio,
+            ["blkio.throttle.write_bps_device", "254:0 2097152"],
+            ["io.max", "254:0 rbps=max wbps=2097152 riops=max wiops=max"],
+        ),
+        (
+            "read-iops",
+            || json!({"blockIO": {"throttleReadIOPSDevice": [{"major": 254, "minor": 0, "rate": 100}]}}),
+            blkio,
+            ["blkio.throttle.read_iops_device", "254:0 100"],
+            ["io.max", "254:0 rbps=max wbps=max riops=100 wiops=max"],
+        ),
+        (
+            "write-iops",
+            || json!({"blockIO": {"throttleWriteIOPSDevice": [{"major": 254, "minor": 0, "rate": 200}]}}),
+            blkio,
+            ["blkio.throttle.write_iops_device", "254:0 200"],
+            ["io.max", "254:0 rbps=max wbps=max riops=max wiops=200"],
+        ),
+        (
+            "blkio-weight",
+            || json!({"blockIO": {"weight": 300}}),
+            blkio,
+            ["blkio.bfq.weight", "300"],
+            ["io.bfq.weight", "default 300"],
+        ),
+        (
+            "memory-and-swap-equal",
+            || json!({"memory": {"limit": 67_108_864, "swap": 67_108_864}}),
+            ["memory", "memory"],
+            ["memory.memsw.limit_in_bytes", "67108864"],
+            ["memory.swap.max", "0"],
+        ),
+        (
+            "oom-killer-off",
+            || json!({"memory": {"limit": 67_108_864, "disableOOMKiller": true}}),
+            ["memory", "memory"],
+            ["memory.oom_control", "oom_kill_disable 1\nunder_oom 0\noom_kill 0"],
+            NO,
+        ),
+        (
+            "cpu-unlimited",
+            || json!({"cpu": {"quota": -1, "period": 50_000}}),
+            ["cpu", "cpu"],
+            ["cpu.cfs_quota_us", "-1"],
+            ["cpu.max", "max 50000"],
+        ),
+        (
+            "cpu-period-alone",
+            || json!({"cpu": {"period": 50_000}}),
+            ["cpu", "cpu"],
+            ["cpu.cfs_period_us", "50000"],
+            ["cpu.max", "max 50000"],
+        ),
+        (
+            "hugepages",
+            || json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4_194_304}]}),
+            ["hugetlb", "hugetlb"],
+            ["hugetlb.2MB.limit_in_bytes", "4194304"],
+            ["hugetlb.2MB.max", "4194304"],
+        ),
+        (
+            "unified",
+            || json!({"unified": {"hugetlb.2MB.max": "8388608"}}),
+            ["", "hugetlb"],
+            NO,
+            ["hugetlb.2MB.max", "8388608"],
+        ),
+    ];
+    let check = |(name, resources, controllers, v1, v2): Setting| {
+        case(&format!("set/{name}"), "config-linux.md Control groups", move |x| {
+            let [file, want] = if x.job.v2 { v2 } else { v1 };
+            if file.is_empty() {
+                return skip("not in this hierarchy");
+            }
+            needs(x, controllers)?;
+            if want.starts_with("254:0") && !Path::new("/sys/dev/block/254:0").exists() {
+                return skip("no block device 254:0");
+            }
+            if file.contains("bfq") && !bfq(x, file) {
+                return skip(format!("the kernel has no {file}"));
+            }
+            let live = x.live(|c| with(c, &resources()))?;
+            let got = read(x, &live.id, controllers[0], [file, file])?;
+            eq(file, got, want)
+        })
+    };
+    let zeros = case("set/zeros-set-nothing", "what dockerd sends for what nobody asked for", |x| {
+        needs(x, ["memory", "memory"])?;
+        needs(x, ["cpu", "cpu"])?;
+        let live = x.live(|c| with(c, &ZEROS()))?;
+        eq("shares", read(x, &live.id, "cpu", ["cpu.shares", "cpu.weight"])?, if x.job.v2 { "100" } else { "1024" })?;
+        let unlimited = if x.job.v2 { "max" } else { "9223372036854771712" };
+        eq("memory", read(x, &live.id, "memory", ["memory.limit_in_bytes", "memory.max"])?, unlimited)
+    });
+    settings.into_iter().map(check).chain([zeros]).collect()
+}
+
+/// Whether groups have the files of the BFQ scheduler, whose root has none.
+fn bfq(x: &Ctx, file: &str) -> bool {
+    let root = if x.job.v2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/blkio" };
+    let dir = Path::new(root).join(format!("{}bfq", x.job.tag));
+    let found = fs::create_dir(&dir).is_ok() && dir.join(file).exists();
+    let _ = fs::remove_dir(&dir);
+    found
+}
+
+/// The document that dockerd sends for a container without limits.
+const ZEROS: fn() -> Value = || {
+    json!({
+        "memory": {"limit": 0, "reservation": 0, "swap": 0},
+        "cpu": {"shares": 0, "quota": 0, "period": 0, "realtimeRuntime": 0, "realtimePeriod": 0, "cpus": "", "mems": ""},
+        "blockIO": {"weight": 0}
+    })
+};
+
+fn updates() -> Vec<Case> {
+    let mut all = vec![
+        case("update/memory-and-swap", "runc update: in whatever order the kernel wants", |x| {
+            needs(x, ["memory", "memory"])?;
+            let live = x.live(|c| with(c, &json!({"memory": {"limit": 67_108_864, "swap": 67_108_864}})))?;
+            for (memory, swap) in [(128, 256), (32, 40), (100, 100), (64, 512)] {
+                let (memory, swap) = (memory * 1_048_576, swap * 1_048_576);
+                update(x, &live, &json!({"memory": {"limit": memory, "swap": swap}}))?.ok()?;
+                let swap = if x.job.v2 { swap - memory } else { swap };
+                let limit = read(x, &live.id, "memory", ["memory.limit_in_bytes", "memory.max"])?;
+                eq("memory", limit, memory.to_string())?;
+                let limit = read(x, &live.id, "memory", ["memory.memsw.limit_in_bytes", "memory.swap.max"])?;
+                eq("swap", limit, swap.to_string())?;
+            }
+            Ok(())
+        }),
+        case("update/unlimited", "runc update: -1 lifts a limit", |x| {
+            needs(x, ["memory", "memory"])?;
+            needs(x, ["pids", "pids"])?;
+            let limits = json!({"memory": {"limit": 67_108_864, "swap": 67_108_864}, "pids": {"limit": 9}});
+            let live = x.live(|c| with(c, &limits))?;
+            x.rt(["update", "--memory=-1", "--memory-swap=-1", "--pids-limit=-1", &live.id])?.ok()?;
+            let unlimited = if x.job.v2 { "max" } else { "9223372036854771712" };
+            eq("memory", read(x, &live.id, "memory", ["memory.limit_in_bytes", "memory.max"])?, unlimited)?;
+            eq("pids", read(x, &live.id, "pids", ["pids.max"; 2])?, "max")
+        }),
+        case("update/keeps-the-rest", "runc update: unchanged values can be omitted", |x| {
+            needs(x, ["memory", "memory"])?;
+            needs(x, ["cpu", "cpu"])?;
+            let limits = json!({"memory": {"limit": 67_108_864}, "cpu": {"quota": 20_000, "period": 50_000}});
+            let live = x.live(|c| with(c, &limits))?;
+            let cpu = || {
+                let period =
+                    if x.job.v2 { String::new() } else { read(x, &live.id, "cpu", ["cpu.cfs_period_us", ""])? };
+                let quota = read(x, &live.id, "cpu", ["cpu.cfs_quota_us", "cpu.max"])?;
+                Ok::<_, Stop>(format!("{quota} {period}").trim_end().to_owned())
+            };
+            x.rt(["update", "--cpu-quota", "30000", &live.id])?.ok()?;
+            eq("quota and period", cpu()?, "30000 50000")?;
+            x.rt(["update", "--cpu-period", "60000", &live.id])?.ok()?;
+            eq("quota and period", cpu()?, "30000 60000")?;
+            update(x, &live, &ZEROS())?.ok()?;
+            update(x, &live, &json!({}))?.ok()?;
+            eq("quota and period", cpu()?, "30000 60000")?;
+            eq("memory", read(x, &live.id, "memory", ["memory.limit_in_bytes", "memory.max"])?, "67108864")
+        }),
+        case("update/paused", "runc update: also a paused container", |x| {
+            needs(x, ["pids", "pids"])?;
+            let live = x.live(|_| ())?;
+            x.rt(["pause", &live.id])?.ok()?;
+            x.rt(["update", "--pids-limit", "33", &live.id])?.ok()?;
+            eq("pids", read(x, &live.id, "pids", ["pids.max"; 2])?, "33")?;
+            x.status(&live.id, "paused")?;
+            x.rt(["resume", &live.id])?.ok().map(drop)
+        }),
+        case("update/hugepages", "runc update: what has no flag comes as a document", |x| {
+            needs(x, ["hugetlb", "hugetlb"])?;
+            let live = x.live(|c| with(c, &json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4_194_304}]})))?;
+            let files = ["hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.max"];
+            update(x, &live, &json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 6_291_456}]}))?.ok()?;
+            eq("limit", read(x, &live.id, "hugetlb", files)?, "6291456")
+        }),
+        case("update/created", "runc update: also a container that waits for start", |x| {
+            needs(x, ["pids", "pids"])?;
+            let b = x.bundle(|_| ())?;
+            x.create(&b)?;
+            x.rt(["update", "--pids-limit", "33", &b.id])?.ok()?;
+            eq("pids", read(x, &b.id, "pids", ["pids.max"; 2])?, "33")
+        }),
+        case("update/stopped", "contract 5.3: container not running", |x| {
+            let live = x.live(|_| ())?;
+            x.kill(&live)?;
+            x.rt(["update", "--pids-limit", "33", &live.id])?.fails(1, &["container not running"]).map(drop)
+        }),
+        case("update/refused", "a refusal says which file, which value and why, and nothing has changed", |x| {
+            needs(x, ["pids", "pids"])?;
+            needs(x, ["cpuset", "cpuset"])?;
+            needs(x, ["cpu", "cpu"])?;
+            let limits = json!({"pids": {"limit": 50}, "cpu": {"shares": 500, "cpus": "0"}});
+            let live = x.live(|c| with(c, &limits))?;
+            let now = || -> Result<Vec<String>, Stop> {
+                Ok(vec![
+                    read(x, &live.id, "cpuset", ["cpuset.cpus"; 2])?,
+                    read(x, &live.id, "cpu", ["cpu.shares", "cpu.weight"])?,
+                    read(x, &live.id, "pids", ["pids.max"; 2])?,
+                ])
+            };
+            let before = now()?;
+            // One of them is wrong, and it is not known which is tried first.
+            let flags = ["--cpu-share", "700", "--pids-limit", "60", "--cpu-quota", "1"];
+            let out = x.rt([&["update"], &flags[..], &[&live.id]].concat())?;
+            ensure(out.status != 0, "it succeeded")?;
+            let file = if x.job.v2 { "cpu.max" } else { "cpu.cfs_quota_us" };
+            contains("stderr", &out.stderr, &[file, "1", "invalid argument"])?;
+            eq("limits", now()?, before.clone())?;
+            let out = x.rt(["update", "--pids-limit", "60", "--cpuset-cpus", "4000", &live.id])?;
+            ensure(out.status != 0, "it succeeded")?;
+            contains("stderr", &out.stderr, &["cpuset.cpus", "4000"])?;
+            eq("limits", now()?, before)
+        }),
+        case("update/below-the-use", "v1: the kernel refuses a memory limit below the use", |x| {
+            x.needs_v1("memory")?;
+            let live = x.live(|_| ())?;
+            let out = x.rt(["update", "--memory", "4096", &live.id])?;
+            ensure(out.status != 0, "it succeeded")?;
+            contains("stderr", &out.stderr, &["4096", "current usage", "peak usage"])
+        }),
+        case("update/bad-flags", "runc update: the flag is named, nothing is done", |x| {
+            let live = x.live(|_| ())?;
+            for (flag, value) in [("memory", "12x"), ("memory-swap", "M"), ("cpu-period", "-1"), ("cpu-quota", "x")] {
+                let out = x.rt(["update", &format!("--{flag}={value}"), &live.id])?;
+                ensure(out.status != 0, format_args!("--{flag}={value} was accepted"))?;
+                contains("stderr", &out.stderr, &[flag, value])?;
+            }
+            for (flag, text) in [("l3-cache-schema", "L3:0=f"), ("mem-bw-schema", "MB:0=50")] {
+                let out = x.rt(["update", &format!("--{flag}={text}"), &live.id])?;
+                ensure(out.status != 0, format_args!("--{flag} was accepted"))?;
+                contains("stderr", &out.stderr, &["Intel RDT"])?;
+            }
+            x.status(&live.id, "running")
+        }),
+        case("update/devices-stay", "runc#2204: no update takes the devices away, not for an instant", |x| {
+            let mut live = x.live(|c| args(c, "hammer /dev/null"))?;
+            let has_pids = needs(x, ["pids", "pids"]).is_ok();
+            for limit in 100..250 {
+                let mut resources = json!({"devices": [{"allow": false, "access": "rwm"}]});
+                if has_pids {
+                    resources["pids"] = json!({"limit": limit});
+                }
+                update(x, &live, &resources)?.ok()?;
+            }
+            x.rt(["kill", &live.id, "TERM"])?.ok()?;
+            let result: Value = serde_json::from_str(&live.out.line()?)?;
+            eq("failed writes", result.pointer("/result/failed"), Some(&json!(0)))?;
+            ensure(result.pointer("/result/done").and_then(Value::as_u64) > Some(100), "it hardly wrote")
+        }),
+    ];
+    // flag, value, controllers, v1 file and content, v2 file and content
+    type Flag = (&'static str, &'static str, [&'static str; 2], [&'static str; 2], [&'static str; 2]);
+    let memory = ["memory", "memory"];
+    let cpu = ["cpu", "cpu"];
+    let flags: [Flag; 8] = [
+        ("memory", "1.5g", memory, ["memory.limit_in_bytes", "1610612736"], ["memory.max", "1610612736"]),
+        ("memory", "64MiB", memory, ["memory.limit_in_bytes", "67108864"], ["memory.max", "67108864"]),
+        (
+            "memory-swap",
+            "-1",
+            memory,
+            ["memory.memsw.limit_in_bytes", "9223372036854771712"],
+            ["memory.swap.max", "max"],
+        ),
+        ("cpu-period", "20000", cpu, ["cpu.cfs_period_us", "20000"], ["cpu.max", "max 20000"]),
+        ("cpu-burst", "5000", cpu, ["cpu.cfs_burst_us", "5000"], ["cpu.max.burst", "5000"]),
+        ("cpu-idle", "1", cpu, ["cpu.idle", "1"], ["cpu.idle", "1"]),
+        ("cpu-rt-period", "500000", cpu, ["cpu.rt_period_us", "500000"], ["", ""]),
+        ("blkio-weight", "600", ["blkio", "io"], ["blkio.bfq.weight", "600"], ["io.bfq.weight", "default 600"]),
+    ];
+    for (flag, value, controllers, v1, v2) in flags {
+        all.push(case(&format!("update/{flag}={value}"), "runc update flags", move |x| {
+            needs(x, controllers)?;
+            let [file, want] = if x.job.v2 { v2 } else { v1 };
+            // A burst is at most the quota; the values before are not those that are asked for.
+            let quota = if flag == "cpu-burst" { 50_000 } else { -1 };
+            let live = x.live(|c| with(c, &json!({"cpu": {"quota": quota, "period": 100_000}})))?;
+            if file.is_empty() || !x.cgroup(&live.id, controllers[0]).join(file).exists() {
+                return skip(format!("no file for {flag} here"));
+            }
+            x.rt(["update", &format!("--{flag}={value}"), &live.id])?.ok()?;
+            eq(file, read(x, &live.id, controllers[0], [file, file])?, want)
+        }));
+    }
+    all
+}
+
+/// Processor time of a process, in hundredths of a second.
+fn ticks(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    fields.skip(11).take(2).filter_map(|f| f.parse::<u64>().ok()).sum()
+}
+
+fn events() -> Vec<Case> {
+    vec![
+        case("events/shape", "contract 5.5: every part is there, and engines' types", |x| {
+            let live = x.live(|c| {
+                if !x.job.v2 {
+                    with(c, &json!({"memory": {"limit": 67_108_864}, "pids": {"limit": 20}}));
+                }
+            })?;
+            let e = x.rt(["events", "--stats", &live.id])?.ok()?.json()?;
+            let parts = ["cpu", "cpuset", "memory", "pids", "blkio", "hugetlb", "intel_rdt"];
+            for part in parts {
+                ensure(e["data"][part].is_object(), format_args!("{part}: {}", e["data"][part]))?;
+            }
+            ensure(e["data"].get("network_interfaces").is_some_and(Value::is_null), "network_interfaces")?;
+            for pointer in ["/cpu/usage/kernel", "/cpu/usage/user", "/memory/usage/limit", "/memory/usage/failcnt"] {
+                let value = e.pointer(&format!("/data{pointer}"));
+                ensure(value.is_some_and(Value::is_u64), format_args!("{pointer}: {value:?}"))?;
+            }
+            ensure(e.pointer("/data/cpu/throttling").is_some_and(Value::is_object), "throttling")?;
+            if x.job.v2 {
+                if Path::new("/proc/pressure/cpu").exists() && !x.job.version.starts_with("runc version 1.1") {
+                    ensure(e.pointer("/data/cpu/psi/some/avg10").is_some_and(Value::is_f64), "no pressure of the cpu")?;
+                }
+                return Ok(());
+            }
+            if x.cgroup(&live.id, "memory").is_dir() {
+                eq("limit", e.pointer("/data/memory/usage/limit"), Some(&json!(67_108_864)))?;
+                ensure(e.pointer("/data/memory/raw/rss").is_some_and(Value::is_u64), "no raw figures")?;
+            }
+            if x.cgroup(&live.id, "pids").is_dir() {
+                eq("pids", &e["data"]["pids"], &json!({"current": 1, "limit": 20}))?;
+            }
+            if x.cgroup(&live.id, "cpuset").is_dir() {
+                ensure(e.pointer("/data/cpuset/cpus/0").is_some_and(Value::is_u64), "no list of processors")?;
+            }
+            Ok(())
+        }),
+        case("events/ends-with-the-container", "runc events: until the container ends, without a busy loop", |x| {
+            let live = x.live(|_| ())?;
+            let mut events = x.cmd(["events", "--interval", "200ms", &live.id]).spawn()?;
+            let begin = Instant::now();
+            let lines = (0..3).map(|_| events.line()).collect::<Result<Vec<_>, _>>()?;
+            let (wall, ticks) = (begin.elapsed(), ticks(events.child.id()));
+            for line in lines {
+                let e: Value = serde_json::from_str(&line)?;
+                eq("type", e["type"].as_str(), Some("stats"))?;
+                eq("id", e["id"].as_str(), Some(live.id.as_str()))?;
+            }
+            ensure(wall > Duration::from_millis(500), format_args!("three reports in {wall:?}"))?;
+            ensure(ticks < 30, format_args!("{ticks} ticks of processor time in {wall:?}"))?;
+            x.kill(&live)?;
+            x.rt(["delete", &live.id])?.ok()?;
+            eq("exit status", events.wait()?, 0)
+        }),
+        case("events/oom", "contract 5.5: {\"type\":\"oom\"}", |x| {
+            needs(x, ["memory", "memory"])?;
+            let live = x.live(|c| with(c, &json!({"memory": {"limit": 33_554_432, "swap": 33_554_432}})))?;
+            let mut events = x.cmd(["events", "--interval", "200ms", &live.id]).spawn()?;
+            // The first report says that it listens.
+            contains("first event", &events.line()?, &["\"stats\""])?;
+            x.rt(["exec", &live.id, "/probe", "eat", "134217728"])?.exits(137)?;
+            let mut line = events.line()?;
+            let end = Instant::now() + Duration::from_secs(5);
+            while !line.contains("\"oom\"") && Instant::now() < end {
+                line = events.line()?;
+            }
+            let e: Value = serde_json::from_str(&line)?;
+            eq("event", e, json!({"type": "oom", "id": live.id}))?;
+            x.kill(&live)?;
+            x.rt(["delete", &live.id])?.ok()?;
+            eq("exit status", events.wait()?, 0)
+        }),
+        case("events/bad-interval", "runc events: an interval is longer than nothing", |x| {
+            let live = x.live(|_| ())?;
+            for interval in ["0", "5", "x"] {
+                let out = x.rt(["events", "--interval", interval, &live.id])?;
+                ensure(out.status != 0, format_args!("{interval} was accepted"))?;
+                contains("stderr", &out.stderr, &["interval"])?;
+            }
+            Ok(())
+        }),
+        case("events/stopped", "runc events: not of a stopped container", |x| {
+            let live = x.live(|_| ())?;
+            x.kill(&live)?;
+            for flags in [&["events"][..], &["events", "--stats"]] {
+                let out = x.rt([flags, &[&live.id]].concat())?;
+                ensure(out.status != 0, "it succeeded")?;
+                contains("stderr", &out.stderr, &["not running"])?;
+            }
+            Ok(())
+        }),
+    ]
+}
+
+/// What the limits do to who goes beyond them.
+fn limits_hold() -> Vec<Case> {
+    vec![
+        case("holds/cpu-quota", "a fifth of a processor is a fifth of a processor", |x| {
+            needs(x, ["cpu", "cpu"])?;
+            let quota = json!({"cpu": {"quota": 20_000, "period": 100_000}});
+            let live = x.live(|c| {
+                with(c, &quota);
+                args(c, "burn");
+            })?;
+            let (begin, before) = (Instant::now(), used(x, &live.id)?);
+            std::thread::sleep(Duration::from_millis(2500));
+            let percent = (used(x, &live.id)? - before) as f64 * 100.0 / begin.elapsed().as_nanos() as f64;
+            ensure(percent < 23.0, format_args!("it got {percent:.1} %"))?;
+            if percent < 17.0 {
+                // Was it the quota, or are others at work here?
+                let stat = read(x, &live.id, "cpu", ["cpu.stat"; 2])?;
+                let throttled: u64 =
+                    stat.lines().find_map(|l| l.strip_prefix("nr_throttled ")?.parse().ok()).unwrap_or(0);
+                ensure(throttled < 20, format_args!("it got {percent:.1} %: {stat}"))?;
+                return skip(format!("the machine is too busy: it got {percent:.1} % without being held back"));
+            }
+            Ok(())
+        }),
+        case("holds/memory", "64 MiB kill who wants 128", |x| {
+            needs(x, ["memory", "memory"])?;
+            let b = x.bundle(|c| {
+                with(c, &json!({"memory": {"limit": 67_108_864, "swap": 67_108_864}}));
+                args(c, "eat 134217728");
+            })?;
+            x.run(&b)?.exits(137).map(drop)
+        }),
+        case("holds/pids", "ten processes, not eleven", |x| {
+            needs(x, ["pids", "pids"])?;
+            let b = x.bundle(|c| {
+                with(c, &json!({"pids": {"limit": 10}}));
+                args(c, "spawn 20");
+            })?;
+            let got = x.run(&b)?.ok()?.results();
+            eq("beside the first", &got[0], &json!({"started": 9, "error": "EAGAIN"}))
+        }),
+        case("holds/devices", "a device that is not on the list is there and can't be opened", |x| {
+            let b = x.bundle(|c| {
+                for (name, minor) in [("listed", 11), ("unlisted", 10)] {
+                    let device =
+                        json!({"path": format!("/dev/{name}"), "type": "c", "major": 10, "minor": 200 + minor});
+                    push(&mut c["linux"]["devices"], device);
+                }
+                let rule = json!({"allow": true, "type": "c", "major": 10, "minor": 211, "access": "r"});
+                push(&mut c["linux"]["resources"]["devices"], rule);
+                args(c, "open /dev/listed r , open /dev/unlisted r , open /dev/listed w");
+            })?;
+            let got = x.run(&b)?.ok()?.results();
+            // Nothing answers to these numbers: who may open gets to hear that.
+            let allowed = got.first().is_some_and(|v| v == "ENODEV" || v == "ENXIO" || v == "ok");
+            ensure(allowed, format_args!("listed: {got:?}"))?;
+            eq("unlisted, and for writing", &got[1..], &[json!("EPERM"), json!("EPERM")][..])
+        }),
+        case("holds/pause", "frozen is frozen, and continues", |x| {
+            let live = x.live(|c| args(c, "burn"))?;
+            let grows = |x: &Ctx, limit: Duration| -> Result<bool, Stop> {
+                let (before, end) = (used(x, &live.id)?, Instant::now() + limit);
+                while Instant::now() < end {
+                    std::thread::sleep(Duration::from_millis(50));
+                    if used(x, &live.id)? != before {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            };
+            ensure(grows(x, Duration::from_secs(5))?, "it does not run")?;
+            x.rt(["pause", &live.id])?.ok()?;
+            x.status(&live.id, "paused")?;
+            ensure(!grows(x, Duration::from_millis(400))?, "it runs while it is paused")?;
+            x.rt(["resume", &live.id])?.ok()?;
+            x.status(&live.id, "running")?;
+            ensure(grows(x, Duration::from_secs(5))?, "it does not run after resume")
+        }),
+    ]
+}
+
+/// What the container makes in its cgroup, and what `exec` finds there.
+fn life() -> Vec<Case> {
+    vec![
+        case("life/kill-all", "contract 5.8: a shared pid namespace, groups below, paused", |x| {
+            let b = x.bundle(|c| {
+                args(c, "daemon , wait");
+                namespace(c, "pid", None);
+            })?;
+            let mut out = x.cmd(["run", "-d", "--bundle", b.dir(), &b.id]).spawn()?;
+            out.started()?;
+            let daemon: Value = serde_json::from_str(&out.line()?)?;
+            out.expect("ready")?;
+            let controller = if x.job.v2 { "" } else { "freezer" };
+            let below = x.cgroup(&b.id, controller).join("below");
+            fs::create_dir(&below)?;
+            fs::write(below.join("cgroup.procs"), daemon["result"].to_string())?;
+            x.rt(["pause", &b.id])?.ok()?;
+            x.rt(["kill", "--all", &b.id, "KILL"])?.ok()?;
+            x.rt(["resume", &b.id])?;
+            x.rt(["delete", "--force", &b.id])?.ok()?;
+            x.alone()
+        }),
+        case("life/delete-nested", "runtime.md Delete: with the groups that the container made", |x| {
+            let live = x.live(|_| ())?;
+            let controllers: &[&str] = if x.job.v2 { &[""] } else { &["memory", "pids", "devices", "freezer"] };
+            for controller in controllers {
+                let dir = x.cgroup(&live.id, controller);
+                if dir.is_dir() {
+                    fs::create_dir_all(dir.join("a/b"))?;
+                    fs::create_dir_all(dir.join("c"))?;
+                }
+            }
+            x.kill(&live)?;
+            x.rt(["delete", &live.id])?.ok()?;
+            for controller in controllers {
+                let dir = x.cgroup(&live.id, controller);
+                ensure(!dir.exists(), format_args!("{} is still there", dir.display()))?;
+            }
+            Ok(())
+        }),
+        case("life/exec-below", "runc exec --cgroup", |x| {
+            x.needs_v1("pids")?;
+            let live = x.live(|_| ())?;
+            fs::create_dir(x.cgroup(&live.id, "pids").join("below"))?;
+            let out = x.rt(["exec", "--cgroup", "pids:below", &live.id, "/probe", "report"])?.ok()?;
+            let facts = crate::ctx::facts_of(&out)?;
+            let text = facts["cgroup"].as_str().unwrap_or_default();
+            ensure(text.lines().any(|l| l.contains(":pids:") && l.ends_with("/below")), text)?;
+            ensure(!text.lines().any(|l| l.contains(":memory:") && l.ends_with("/below")), text)?;
+            for wrong in ["pids:missing", "nothing:below", "pids:../../.."] {
+                let out = x.rt(["exec", "--cgroup", wrong, &live.id, "/probe", "report"])?;
+                ensure(out.status != 0, format_args!("{wrong} was accepted"))?;
+            }
+            Ok(())
+        }),
+    ]
+}
