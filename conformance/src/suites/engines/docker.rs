@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Terminal, complaints, daemon, engine, namespace_of, prepare, sized, until};
+use super::{Terminal, cgroup_of, complaints, daemon, engine, namespace_of, prepare, sized, until};
 use crate::ctx::{Cmd, Ctx, Out, Outcome, Stop, contains, ensure, eq, fail, skip};
 use crate::fixture::Fixture;
 use crate::frame::Case;
@@ -740,26 +740,9 @@ fn every_capability(got: &str) -> Outcome {
     eq("capabilities", format!("{:x}", known(got)?), format!("{:x}", known(own)?))
 }
 
-/// The cgroup directory of process `pid` for `controller`; the v2 one where there is no such v1 hierarchy.
-fn cgroup_of(pid: &str, controller: &str) -> Result<String, Stop> {
-    let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
-    let v1 = text.lines().find_map(|l| l.split_once(&format!(":{controller}:")));
-    match v1 {
-        Some((_, path)) => Ok(format!("/sys/fs/cgroup/{controller}{path}")),
-        None => match text.lines().find_map(|l| l.strip_prefix("0::")) {
-            Some(path) => Ok(format!("/sys/fs/cgroup{path}")),
-            None => fail(format!("no {controller} in {text:?}")),
-        },
-    }
-}
-
-/// The content of the first of `files` in the container's cgroup that is there.
+/// A value in the container's cgroup.
 fn knob(d: &Docker<'_>, name: &str, controller: &str, files: &[&str]) -> Result<String, Stop> {
-    let dir = cgroup_of(&d.inspect(name, "{{.State.Pid}}")?, controller)?;
-    match files.iter().find_map(|f| fs::read_to_string(Path::new(&dir).join(f)).ok()) {
-        Some(text) => Ok(text.trim().to_owned()),
-        None => fail(format!("none of {files:?} in {dir}")),
-    }
+    super::knob(&d.inspect(name, "{{.State.Pid}}")?, controller, files)
 }
 
 /// A character device that no container has by default.

@@ -134,6 +134,28 @@ fn namespace_of(pid: &str, kind: &str) -> Result<String, Stop> {
     Ok(fs::read_link(format!("/proc/{pid}/ns/{kind}"))?.to_string_lossy().into_owned())
 }
 
+/// The cgroup directory of process `pid` for `controller`; the v2 one where there is no such v1 hierarchy.
+fn cgroup_of(pid: &str, controller: &str) -> Result<String, Stop> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    let v1 = text.lines().find_map(|l| l.split_once(&format!(":{controller}:")));
+    match v1 {
+        Some((_, path)) => Ok(format!("/sys/fs/cgroup/{controller}{path}")),
+        None => match text.lines().find_map(|l| l.strip_prefix("0::")) {
+            Some(path) => Ok(format!("/sys/fs/cgroup{path}")),
+            None => fail(format!("no {controller} in {text:?}")),
+        },
+    }
+}
+
+/// The content of the first of `files` that is there in the cgroup of process `pid`.
+fn knob(pid: &str, controller: &str, files: &[&str]) -> Result<String, Stop> {
+    let dir = cgroup_of(pid, controller)?;
+    match files.iter().find_map(|f| fs::read_to_string(Path::new(&dir).join(f)).ok()) {
+        Some(text) => Ok(text.trim().to_owned()),
+        None => fail(format!("none of {files:?} in {dir}")),
+    }
+}
+
 /// A command on a terminal that the case made.
 struct Terminal {
     master: fs::File,
