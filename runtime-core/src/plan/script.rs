@@ -47,7 +47,7 @@ pub fn create(spec: &Spec, host: &Host, cgroup: Cgroup, options: &CreateOptions)
     let new_user_namespace = linux.namespaces.user == Namespace::New;
     let mut warnings = Vec::new();
     let mut open = Opens::default();
-    let topology = topology(linux);
+    let topology = topology(linux, host.in_user_namespace);
 
     let root_path = path(&spec.root.path);
     let root = open.add(Open::Tree { path: root_path.clone(), recursive: true });
@@ -278,16 +278,24 @@ pub fn exec(process: &Process, host: &Host, target: ExecTarget) -> Result<Plan> 
     };
     let mut tail = become_process(process, &context, &mut open, &mut warnings)?;
     init.append(&mut tail.before_start);
+    // As for create: a pid namespace is joined by who clones, who must be able to come back or not need to.
+    let (mut topology, mut hop) = (super::Topology::default(), Vec::new());
+    if has(Kind::Pid) && host.in_user_namespace {
+        topology.hop_joins = Some(vec![Kind::Pid]);
+        hop = vec![Step::DieWithParent, Step::JoinProcess { process: handle, kinds: vec![Kind::Pid] }];
+    } else if has(Kind::Pid) {
+        topology.around_clone = Some(Kind::Pid);
+    }
     // The parent sees by the end of the channel whether the program was executed.
     init.push(Step::Outlive);
     init.append(&mut tail.after_start);
 
     Ok(Plan {
-        topology: super::Topology { around_clone: has(Kind::Pid).then_some(Kind::Pid), ..super::Topology::default() },
+        topology,
         open: open.0,
         cgroup: None,
         listener: target.listener,
-        hop: Vec::new(),
+        hop,
         init,
         at_birth,
         at_root_ready: Vec::new(),

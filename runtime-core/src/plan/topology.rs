@@ -1,14 +1,16 @@
 //! Which processes there are: what the clone makes new, and who joins what, when.
 //!
 //! Most containers need one process besides the runtime: clone3(2) makes the new namespaces, init joins the others
-//! itself. Three wishes can't be met that way, because they concern a process's children and not itself; then a *hop*
+//! itself. Four wishes can't be met that way, because they concern a process's children and not itself; then a *hop*
 //! stands between for an instant, and init is the runtime's child all the same (CLONE_PARENT):
 //! - offsets of a new time namespace are written before its first process exists;
 //! - a joined namespace must be joined before a new user namespace takes the power to do so;
-//! - new namespaces shall belong to a joined user namespace.
+//! - new namespaces shall belong to a joined user namespace;
+//! - a pid namespace is joined by a runtime in a user namespace (rootless).
 //!
-//! A joined pid namespace also concerns children only, but it is a property of the thread that clones: the parent's
-//! thread joins it for the one call, and joins its own again.
+//! A joined pid namespace also concerns children only, but it is a property of the thread that clones: normally the
+//! parent's thread joins it for the one call, and joins its own again. In a user namespace it could not come back: its
+//! own pid namespace may belong to the user namespace above, and setns(2) asks for power over that.
 
 use crate::namespace::{JOIN_ORDER, Kind};
 use crate::spec::{Linux, Namespace};
@@ -30,9 +32,9 @@ pub struct Topology {
     pub init_unshares: Vec<Kind>,
 }
 
-/// Decides. A pure table.
+/// Decides. A pure table. `in_user_namespace`: the runtime is not in the initial one.
 #[must_use]
-pub fn topology(linux: &Linux) -> Topology {
+pub fn topology(linux: &Linux, in_user_namespace: bool) -> Topology {
     let namespaces = &linux.namespaces;
     let is_new = |kind: Kind| *kind.of(namespaces) == Namespace::New;
     let is_joined = |kind: Kind| matches!(kind.of(namespaces), Namespace::Path(_));
@@ -41,7 +43,8 @@ pub fn topology(linux: &Linux) -> Topology {
     let offsets = is_new(Kind::Time) && !linux.time_offsets.is_empty();
     let joins_first = is_new(Kind::User) && joined.iter().any(|&kind| kind != Kind::Pid);
     let owned_by_joined = is_joined(Kind::User) && JOIN_ORDER.into_iter().any(is_new);
-    let hop = offsets || joins_first || owned_by_joined;
+    let no_return = is_joined(Kind::Pid) && in_user_namespace;
+    let hop = offsets || joins_first || owned_by_joined || no_return;
 
     let mut topology = Topology::default();
     for kind in JOIN_ORDER.into_iter().filter(|&kind| is_new(kind)) {
@@ -74,7 +77,7 @@ mod tests {
         use Kind::*;
         let new = || Namespace::New;
         let linux = |namespaces| Linux { namespaces, ..Linux::default() };
-        let check = |linux: Linux, expect: Topology| assert_eq!(topology(&linux), expect, "{linux:?}");
+        let check = |linux: Linux, expect: Topology| assert_eq!(topology(&linux, false), expect, "{linux:?}");
 
         check(Linux::default(), Topology::default());
         check(
@@ -102,6 +105,12 @@ mod tests {
         check(
             Linux { time_offsets: offsets, ..linux(Namespaces { time: new(), pid: path(), ..Namespaces::default() }) },
             Topology { hop_joins: Some(vec![Pid]), hop_unshares: vec![Time], ..Topology::default() },
+        );
+        let rootless = linux(Namespaces { pid: path(), network: path(), mount: new(), ..Namespaces::default() });
+        let joins = JOIN_ORDER.into_iter().filter(|kind| matches!(kind, Pid | Network)).collect();
+        assert_eq!(
+            topology(&rootless, true),
+            Topology { new: vec![Mount], hop_joins: Some(joins), ..Topology::default() }
         );
     }
 }
