@@ -97,9 +97,19 @@ pub(crate) fn mount(context: &Context<'_>, step: &MountStep) -> Result<(), Failu
     }
     // Before the mount can be seen anywhere.
     set_attributes(mount, step)?;
-    sys::move_mount(mount, target.as_fd())?;
+    match sys::move_mount(mount, target.as_fd()) {
+        // What mount(2) says of a file over a directory, and what engines look for: `not a directory`.
+        Err(Errno(libc::EINVAL)) if is_directory(mount)? != is_directory(target.as_fd())? => {
+            return Err(Errno(libc::ENOTDIR).into());
+        }
+        moved => moved?,
+    }
     // After it: a mount that lands on a shared one becomes shared by that.
     set_propagation(mount, step)
+}
+
+fn is_directory(fd: BorrowedFd<'_>) -> Result<bool, Failure> {
+    Ok(sys::fstat(fd)?.st_mode & libc::S_IFMT == libc::S_IFDIR)
 }
 
 fn set_attributes(mount: BorrowedFd<'_>, step: &MountStep) -> Result<(), Failure> {
@@ -147,7 +157,7 @@ fn open_target(root: BorrowedFd<'_>, step: &MountStep, source: Option<&Source<'_
         Source::Inherited(fd) => *fd,
     });
     let is_directory = match source {
-        Some(fd) => sys::fstat(fd)?.st_mode & libc::S_IFMT == libc::S_IFDIR,
+        Some(fd) => is_directory(fd)?,
         None => true,
     };
     let failed = |errno| Failure::new(errno, TARGET_FAILED);
@@ -341,7 +351,7 @@ fn mask(
         Err(Errno(libc::ENOENT | libc::ENOTDIR)) => return Ok(()),
         Err(errno) => return Err(errno.into()),
     };
-    let is_directory = sys::fstat(target.as_fd())?.st_mode & libc::S_IFMT == libc::S_IFDIR;
+    let is_directory = is_directory(target.as_fd())?;
     let first = if is_directory { &mut *empty } else { &mut *null };
     let cover = match first {
         // An attached mount of our own namespace can be copied; a detached one only from kernel 6.15 on.

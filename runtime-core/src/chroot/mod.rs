@@ -336,7 +336,17 @@ fn cgroup_mounts(spec: &Spec, cgroup: &cgroup::Cgroup, mount: &Mount, steps: &mu
         } else {
             MountSource::Path { path: c_path(&hierarchy.source), recursive: false }
         };
-        steps.push(Step::Mount(MountStep { target: below(&hierarchy.name), source, ..step.clone() }));
+        let step_for = |source| Step::Mount(MountStep { target: below(&hierarchy.name), source, ..step.clone() });
+        steps.push(match hierarchy.source.parent() {
+            // Where the runtime may not make the container's cgroup (rootless), the container is in the runtime's own,
+            // which is the one above: without cgroupsPath, and that is when it may be missing.
+            Some(own) if cgroup.best_effort && !private => Step::Attempt {
+                step: Box::new(step_for(source)),
+                on: &[libc::ENOENT],
+                otherwise: Box::new(step_for(MountSource::Path { path: c_path(own), recursive: false })),
+            },
+            _ => step_for(source),
+        });
         for link in &hierarchy.links {
             steps.push(Step::Symlink { path: below(link), target: c_text(&hierarchy.name), replace: false });
         }
