@@ -206,6 +206,10 @@ pub(crate) fn hold(job: &str, cases: &[Case]) -> Result<u8, Stop> {
     let dir = job.dir.clone();
     let ctx = Ctx::new(job);
     let outcome = private(&dir).and_then(|()| (fixture.start)(&ctx));
+    let outcome = outcome.or_else(|stop| match stop {
+        Stop::Fail(why) => fail(format!("{why} [{}]", ctx.trail())),
+        stop @ Stop::Skip(_) => Err(stop),
+    });
     println!("{}", serde_json::to_string(&outcome)?);
     if outcome.is_err() {
         return Ok(1);
