@@ -292,6 +292,18 @@ impl<'a> Cmd<'a> {
         Ok(out)
     }
 
+    /// Starts it with standard output and error a pipe that nobody reads any more.
+    pub(crate) fn without_reader(self) -> Result<Running, Stop> {
+        let text = self.text();
+        note(&text);
+        let (reader, writer) = io::pipe()?;
+        let (nothing, _) = io::pipe()?;
+        drop(reader);
+        let mut command = self.command();
+        let child = command.stdin(self.stdin).stdout(writer.try_clone()?).stderr(writer).spawn()?;
+        Ok(Running { child, lines: BufReader::new(nothing), stderr: PathBuf::new(), trail: String::new() })
+    }
+
     /// Runs it until it is about to do its `at`-th system call, the first being 1, and kills it there; its children run on.
     /// Of a program with threads the calls of the first thread count.
     pub(crate) fn cut(mut self, at: usize) -> Result<Cut, Stop> {
@@ -493,6 +505,13 @@ impl Terminal {
             Ok(n) if n > 0 => Ok(line.trim_end().to_owned()),
             _ => fail(format!("the terminal was closed; it showed {line:?}")),
         }
+    }
+
+    /// Hangs up; the command's status.
+    pub(crate) fn hang_up(self) -> Result<i32, Stop> {
+        drop((self.master, self.lines));
+        waiting("the end after the hangup");
+        reap(self.child.id())
     }
 
     /// The command's status and the rest of what it showed.
