@@ -31,6 +31,9 @@ use crate::sys;
 /// its device answers, which may be never.
 const KILL_PATIENCE: u64 = 10_000;
 
+/// How long a killed process may take before frozen groups are looked for, in milliseconds.
+const THAW_AFTER: u64 = 100;
+
 /// The containers below one state directory.
 #[derive(Debug, Clone)]
 pub struct Containers {
@@ -210,6 +213,13 @@ impl Containers {
         if !directory.0.is_dir() {
             return Err(state::not_found());
         }
+        // Before there is a state nothing is made. Of one that can't be read the configuration says where processes are.
+        if directory.0.join("state.json").exists()
+            && let Ok(cgroup) = remaining_cgroup(&directory, id)
+        {
+            cgroup.kill_all(libc::SIGKILL)?;
+            cgroup.remove()?;
+        }
         directory.remove()
     }
 }
@@ -243,12 +253,7 @@ impl Draft {
         listen(spec, options.listen_fds)?;
         check_console(spec.process.as_ref(), &options.console)?;
         let host = Host::probe()?;
-        let cgroup_options = cgroup::Options {
-            owner: None,
-            skip_devices: host.in_user_namespace,
-            rootless: host.euid != 0 || host.in_user_namespace,
-        };
-        let cgroup = cgroup::plan(&spec.linux, id, &host.cgroup, cgroup_options)?;
+        let cgroup = plan_cgroup(spec, id, &host)?;
         let record = record(spec, id, &bundle, &host, &cgroup, options);
         let directory = Directory(parent.join(id));
         let options = plan::CreateOptions {
@@ -263,6 +268,21 @@ impl Draft {
         let plan = plan::create(spec, &host, cgroup, &options)?;
         Ok(Draft { loaded, plan, record })
     }
+}
+
+fn plan_cgroup(spec: &Spec, id: &str, host: &Host) -> Result<cgroup::Cgroup> {
+    let options = cgroup::Options {
+        owner: None,
+        skip_devices: host.in_user_namespace,
+        rootless: host.euid != 0 || host.in_user_namespace,
+    };
+    cgroup::plan(&spec.linux, id, &host.cgroup, options)
+}
+
+/// The cgroup of a container whose state says nothing.
+fn remaining_cgroup(directory: &Directory, id: &str) -> Result<cgroup::Record> {
+    let (spec, _) = Spec::from_slice(&directory.read_config()?, &directory.0)?;
+    Ok(cgroup::Record::from(&plan_cgroup(&spec, id, &Host::probe()?)?))
 }
 
 fn record(
@@ -636,11 +656,16 @@ impl Container {
         if self.record.cgroup.is_frozen().unwrap_or(false) {
             self.record.cgroup.thaw()?;
         }
-        match sys::poll([(pidfd.as_fd(), libc::POLLIN)], Some(KILL_PATIENCE)) {
-            Ok(0) => Err(Error::new(ErrorKind::Timeout, "container init still running")),
-            Ok(_) => Ok(()),
+        let ended = |patience| match sys::poll([(pidfd.as_fd(), libc::POLLIN)], Some(patience)) {
+            Ok(ready) => Ok(ready > 0),
             Err(errno) => Err(Error::system("wait for init", errno)),
+        };
+        if ended(THAW_AFTER)? {
+            return Ok(());
         }
+        // In a group below, which the container froze.
+        self.record.cgroup.kill_all(libc::SIGKILL)?;
+        if ended(KILL_PATIENCE)? { Ok(()) } else { Err(Error::new(ErrorKind::Timeout, "container init still running")) }
     }
 
     /// Removes the container. A stopped or a merely created one always, another one with `force`.

@@ -71,8 +71,8 @@ pub fn execve(path: &CStr, argv: &CStringArray, envp: &CStringArray, extra: Opti
 
 /// exit_group(2): ends the process without running anything of the program's.
 pub fn exit(code: i32) -> ! {
-    loop {
-        // SAFETY: no pointers. The call does not return.
-        let _: Result<usize> = unsafe { call(libc::SYS_exit_group, [code as usize, 0, 0, 0, 0, 0]) };
-    }
+    // SAFETY: no pointers. The call returns only where a filter of the container's refuses it.
+    let _: Result<usize> = unsafe { call(libc::SYS_exit_group, [code as usize, 0, 0, 0, 0, 0]) };
+    // Ends in a fault, for which no call is needed.
+    std::process::abort()
 }
