@@ -285,8 +285,11 @@ fn state_directory() -> Vec<Case> {
     ]
 }
 
+/// Makes a text of the state.json that was there.
+type Change = fn(&str) -> String;
+
 /// What may be found in the place of a state.json.
-const STATES: &[(&str, fn(&str) -> String)] = &[
+const STATES: &[(&str, Change)] = &[
     ("empty", |_| String::new()),
     ("half", |s| s[..s.len() / 2].to_owned()),
     ("object", |_| "{}".to_owned()),
