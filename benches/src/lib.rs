@@ -1,0 +1,96 @@
+//! What the benchmarks share: a bundle like an engine's, the middle of a list of figures.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+/// What dockerd gave its runtime for `docker run`.
+pub const CONFIG: &str = include_str!("../../runtime-core/tests/fixtures/docker-default.json");
+
+/// The programs of the containers.
+const BUSYBOX: &str = "/bin/busybox";
+
+/// A directory of its own that is removed in the end.
+#[derive(Debug)]
+pub struct Scratch(pub PathBuf);
+
+impl Scratch {
+    /// On a tmpfs, where engines too keep the state of containers.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn new(name: &str) -> io::Result<Self> {
+        let path = Path::new("/dev/shm").join(format!("orlop-{name}-{}", std::process::id()));
+        fs::create_dir(&path)?;
+        Ok(Scratch(path))
+    }
+
+    /// A bundle with dockerd's configuration, which runs `args` of a static busybox. What needs an engine is left out: its
+    /// hooks, its files, its cgroup; and limits, for which a v2 hierarchy may lack the controllers.
+    ///
+    /// # Errors
+    /// When it can't be written, or when there is no /bin/busybox.
+    pub fn bundle(&self, name: &str, args: &[&str]) -> io::Result<PathBuf> {
+        let bundle = self.0.join(name);
+        let rootfs = bundle.join("rootfs");
+        for directory in ["bin", "dev", "etc", "proc", "sys", "tmp"] {
+            fs::create_dir_all(rootfs.join(directory))?;
+        }
+        fs::copy(BUSYBOX, rootfs.join("bin/busybox"))?;
+        for program in ["true", "sleep"] {
+            symlink("busybox", rootfs.join("bin").join(program))?;
+        }
+        fs::write(bundle.join("config.json"), configuration(args).to_string())?;
+        Ok(bundle)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn configuration(args: &[&str]) -> Value {
+    let mut config: Value = serde_json::from_str(CONFIG).unwrap_or_default();
+    config["process"]["args"] = json!(args);
+    config["process"]["rlimits"] = json!([]);
+    config["root"] = json!({"path": "rootfs"});
+    config["hooks"] = json!({});
+    if let Some(mounts) = config["mounts"].as_array_mut() {
+        mounts.retain(|mount| mount["type"] != "bind");
+    }
+    let devices = config["linux"]["resources"]["devices"].take();
+    config["linux"]["resources"] = json!({"devices": devices});
+    if let Some(linux) = config["linux"].as_object_mut() {
+        linux.remove("cgroupsPath");
+    }
+    config
+}
+
+/// The figure below which the share `q` of all lies. 0 for none.
+#[must_use]
+pub fn quantile(figures: &[f64], q: f64) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let index = (sorted.len() as f64 * q) as usize;
+    sorted.get(index.min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles() {
+        let check =
+            |figures: &[f64], q, expect: f64| assert!((quantile(figures, q) - expect).abs() < 1e-9, "{figures:?}");
+        check(&[], 0.5, 0.0);
+        check(&[3.0, 1.0, 2.0], 0.5, 2.0);
+        check(&[3.0, 1.0, 2.0], 0.99, 3.0);
+        check(&[3.0, 1.0, 2.0], 0.0, 1.0);
+    }
+}

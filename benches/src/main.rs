@@ -1,2 +1,0 @@
-//! See the README.
-fn main() {}
