@@ -100,6 +100,74 @@ fn users() -> Vec<Case> {
     ]
 }
 
+/// The change of root leaves nothing to go back to.
+fn roots() -> Vec<Case> {
+    let mut all = Vec::new();
+    for (name, flags) in [("pivot", &["run"][..]), ("no-pivot", &["run", "--no-pivot"])] {
+        all.push(case(
+            &format!("hardening/out-of-chroot-{name}"),
+            "security A: from a directory outside of its own chroot a process walks to the container's root, not further",
+            move |x| {
+                let keep = format!("../../../../../../../..{}/keep", canary(x).display());
+                let b = x.bundle(|c| {
+                    for set in ["bounding", "effective", "permitted"] {
+                        push(&mut c["process"]["capabilities"][set], json!("CAP_SYS_CHROOT"));
+                    }
+                    args(c, &format!("chroot /dir , cat {keep} , stat ../../../../probe"));
+                })?;
+                let words = flags.iter().copied().chain(["--bundle", b.dir(), &b.id]);
+                let got = x.cmd(words).go()?.ok()?.results();
+                eq("chroot", got.first(), Some(&json!("ok")))?;
+                eq("the canary", got.get(1), Some(&json!("ENOENT")))?;
+                ensure(got.get(2).is_some_and(Value::is_object), "the container's root was not reached")
+            },
+        ));
+    }
+    for destination in ["/", "/..", "/dir/../..", "/./"] {
+        all.push(case(
+            &format!("hardening/mount-on-{}", destination.replace('/', "_")),
+            "security A: a mount on the root is one of the container's, or refused",
+            move |x| {
+                let keep = canary(x).join("keep");
+                let b = x.bundle(|c| {
+                    let source = x.job.dir.join("other");
+                    push(&mut c["mounts"], json!({"destination": destination, "source": source, "options": ["bind"]}));
+                    args(c, &format!("cat {}", keep.display()));
+                })?;
+                let other = x.job.dir.join("other");
+                for d in ["proc", "sys", "dev", "dir"] {
+                    fs::create_dir_all(other.join(d))?;
+                }
+                fs::hard_link(&x.job.probe, other.join("probe"))?;
+                let out = x.run(&b)?;
+                if out.status != 0 {
+                    return ensure(!out.stderr.trim().is_empty(), "no message");
+                }
+                eq("the canary", out.results(), vec![json!("ENOENT")])
+            },
+        ));
+    }
+    all.push(case(
+        "hardening/mounts-of-the-host",
+        "security A: the container's mount table has what the configuration names and nothing else",
+        |x| {
+            let b = x.bundle(|_| ())?;
+            create(x, &b)?.ok()?;
+            let root = b.rootfs.display().to_string();
+            for m in super::mounts(&b)? {
+                let point = m["point"].as_str().unwrap_or_default();
+                let named = point == "/" || ["/proc", "/dev", "/sys"].iter().any(|p| point.starts_with(p));
+                ensure(named && !point.starts_with(&root), format_args!("there is a mount on {point}"))?;
+                let shared =
+                    m["propagation"].as_array().is_some_and(|p| p.iter().any(|p| p.to_string().contains("shared")));
+                ensure(!shared, format_args!("{point} is shared"))?;
+            }
+            Ok(())
+        },
+    ));
+    all
+}
+
 /// Makes the file of this name.
 type Shape = fn(&Ctx, &std::path::Path) -> Outcome;
 
@@ -153,6 +221,7 @@ fn accounts() -> Vec<Case> {
 pub(crate) fn cases() -> Vec<Case> {
     let mut all = refused();
     all.extend(users());
+    all.extend(roots());
     all.extend(accounts());
     all
 }
