@@ -17,7 +17,12 @@ pub(crate) fn account(account: &Account) -> Result<(), Failure> {
     };
     sys::set_keepcaps(true)?;
     if let Some(groups) = &account.groups {
-        sys::setgroups(groups).map_err(|errno| Failure::new(errno, SETGROUPS_FAILED))?;
+        match sys::setgroups(groups) {
+            // Denied in this user namespace (user_namespaces(7): its maps were written without privileges), so that nobody
+            // can drop a group that forbids him something; no more was asked for.
+            Err(Errno(libc::EPERM)) if groups.is_empty() => {}
+            result => result.map_err(|errno| Failure::new(errno, SETGROUPS_FAILED))?,
+        }
     }
     sys::setresgid(account.gid).map_err(|errno| Failure::new(errno, SETGID_FAILED))?;
     sys::setresuid(account.uid).map_err(|errno| Failure::new(errno, SETUID_FAILED))?;
