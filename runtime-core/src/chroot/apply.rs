@@ -164,8 +164,7 @@ fn open_target(root: BorrowedFd<'_>, step: &MountStep, source: Option<&Source<'_
     let target = match step.guard {
         // CVE-2019-19921, CVE-2023-27561, CVE-2023-28642: a link at /proc or /sys would lead label and sysctl writes,
         // masks and read-only paths elsewhere.
-        Target::Ordinary => match in_root::open_ordinary(root, &step.target, libc::O_DIRECTORY) {
-            Err(Errno(libc::ENOENT)) => in_root::directory(root, &step.target).map_err(failed)?,
+        Target::Ordinary => match in_root::ordinary_directory(root, &step.target) {
             Err(errno @ Errno(libc::ELOOP | libc::ENOTDIR)) => return Err(Failure::new(errno, NOT_ORDINARY)),
             result => result.map_err(failed)?,
         },

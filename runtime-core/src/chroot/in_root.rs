@@ -47,8 +47,19 @@ pub(crate) fn open(root: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result<Owne
 }
 
 /// Opens what a path refers to, O_PATH, where no part of the path may be a link.
-pub(crate) fn open_ordinary(root: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result<OwnedFd> {
+fn open_ordinary(root: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result<OwnedFd> {
     sys::openat2(root, path, flags | libc::O_PATH, 0, sys::RESOLVE_IN_ROOT | sys::RESOLVE_NO_SYMLINKS)
+}
+
+/// Opens a directory where no part of the path may be a link, and makes it where it is missing.
+pub(crate) fn ordinary_directory(root: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd> {
+    match open_ordinary(root, path, libc::O_DIRECTORY) {
+        Err(Errno(libc::ENOENT)) => {}
+        result => return result,
+    }
+    directory(root, path)?;
+    // Once more: who shares the root may have put a link there meanwhile, and what makes directories follows links.
+    open_ordinary(root, path, libc::O_DIRECTORY)
 }
 
 /// Opens a directory and makes it, mode 0755, with all above it, where it is missing.
@@ -155,10 +166,7 @@ impl Parent {
         name.push(last)?;
         // A link at /dev itself is nobody's wish: CVE-2026-41579 and CVE-2026-47766 made and removed entries through it.
         let directory = match directory_path.as_cstr().to_bytes() {
-            b"//dev/" => match open_ordinary(root, c"/dev", libc::O_DIRECTORY) {
-                Err(Errno(libc::ENOENT)) => directory(root, c"/dev")?,
-                result => result?,
-            },
+            b"//dev/" => ordinary_directory(root, c"/dev")?,
             _ => directory(root, directory_path.as_cstr())?,
         };
         Ok(Parent { directory, name })
@@ -226,6 +234,26 @@ mod tests {
         }
         assert_eq!(directory(tree.root().as_fd(), c"/loop/x").unwrap_err(), Errno(libc::ELOOP));
         assert_eq!(fs::read_dir(&tree.0).unwrap().count(), 1, "something was made outside");
+    }
+
+    #[test]
+    fn an_ordinary_directory_is_no_link() {
+        let tree = Tree::new("ordinary");
+        let root = tree.0.join("root");
+        symlink("real", root.join("link")).unwrap();
+        symlink("none", root.join("dangling")).unwrap();
+        fs::create_dir(root.join("real")).unwrap();
+        fs::write(root.join("file"), "").unwrap();
+        for (path, expect) in [
+            (c"/real", Ok(())),
+            (c"/new/deep", Ok(())),
+            (c"/link", Err(Errno(libc::ELOOP))),
+            (c"/dangling", Err(Errno(libc::ELOOP))),
+            (c"/file", Err(Errno(libc::ENOTDIR))),
+        ] {
+            assert_eq!(ordinary_directory(tree.root().as_fd(), path).map(drop), expect, "{path:?}");
+        }
+        assert!(!root.join("none").exists());
     }
 
     #[test]
