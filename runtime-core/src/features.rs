@@ -36,7 +36,10 @@ pub fn features() -> impl Serialize {
             },
             apparmor: Enabled { enabled: true },
             selinux: Enabled { enabled: true },
-            memory_policy: MemoryPolicy { modes: &[], flags: &[] },
+            memory_policy: MemoryPolicy {
+                modes: spec::MEMORY_MODES.map(|(name, _)| name),
+                flags: spec::MEMORY_FLAGS.map(|(name, _)| name),
+            },
             intel_rdt: IntelRdt { enabled: false, schemata: false, monitoring: false },
             mount_extensions: MountExtensions { idmap: Enabled { enabled: false } },
             net_devices: Enabled { enabled: false },
@@ -116,8 +119,8 @@ struct Enabled {
 
 #[derive(Serialize)]
 struct MemoryPolicy {
-    modes: &'static [&'static str],
-    flags: &'static [&'static str],
+    modes: [&'static str; 7],
+    flags: [&'static str; 3],
 }
 
 #[derive(Serialize)]

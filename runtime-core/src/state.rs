@@ -78,6 +78,9 @@ pub(crate) struct Record {
     pub(crate) mapped: bool,
     pub(crate) no_new_keyring: bool,
     pub(crate) personality: Option<u32>,
+    /// Mode and nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) memory_policy: Option<(u32, Vec<u64>)>,
     pub(crate) has_process: bool,
     pub(crate) has_poststart: bool,
     pub(crate) has_poststop: bool,

@@ -74,6 +74,7 @@ fn exec(json: &[u8], namespaces: Vec<namespace::Kind>) -> Plan {
         seccomp: None,
         listener: None,
         personality: None,
+        memory_policy: None,
         id: "id".to_owned(),
         console_socket: Some(c"/run/console.sock".to_owned()),
         preserve_fds: 2,
@@ -175,4 +176,26 @@ fn every_step_occurs_in_a_golden_plan() {
     }
     let missing: Vec<_> = variants.difference(&seen).collect();
     assert!(missing.is_empty(), "in no golden plan: {missing:?}");
+}
+
+#[test]
+fn what_the_machine_lacks_is_refused() {
+    let lacking = Host { selinux: false, apparmor: false, ..host(v2()) };
+    for (pointer, value, expect) in [
+        ("/linux/mountLabel", "l", "/linux/mountLabel: selinux is not enabled on this machine"),
+        ("/process/selinuxLabel", "l", "/process/selinuxLabel: selinux is not enabled on this machine"),
+        ("/process/apparmorProfile", "p", "/process/apparmorProfile: apparmor is not enabled on this machine"),
+    ] {
+        let mut config: serde_json::Value =
+            serde_json::from_slice(&fs::read(folder("golden/bare.json")).unwrap()).unwrap();
+        let (object, field) = pointer[1..].split_once('/').unwrap();
+        config[object][field] = value.into();
+        if object == "process" {
+            config["process"]["args"] = serde_json::json!(["sh"]);
+            config["process"]["cwd"] = "/".into();
+        }
+        let (spec, _) = Spec::from_slice(config.to_string().as_bytes(), Path::new("/bundle")).unwrap();
+        let cgroup = cgroup::plan(&spec.linux, "id", &v2(), cgroup::Options::default()).unwrap();
+        assert_eq!(plan::create(&spec, &lacking, cgroup, &options("id")).unwrap_err().to_string(), expect);
+    }
 }

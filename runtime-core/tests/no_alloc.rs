@@ -99,6 +99,7 @@ fn cases() -> Vec<(&'static str, Change)> {
             c["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_BE", "priority": 6});
             c["process"]["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 5});
             c["linux"]["personality"] = json!({"domain": "LINUX"});
+            c["linux"]["memoryPolicy"] = json!({"mode": "MPOL_DEFAULT"});
         }),
         ("user namespace", |c| {
             c["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));

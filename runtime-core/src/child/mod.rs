@@ -258,7 +258,7 @@ fn take(step: &Step, context: &Context<'_>, memory: &mut Memory) -> Result<(), F
         Step::ReadonlyRoot => chroot::apply::readonly_root(),
         Step::RootPropagation(kind) => chroot::apply::root_propagation(*kind),
         Step::ReadonlyPath(path) => chroot::apply::readonly_path(context, path),
-        Step::MaskPaths(paths) => chroot::apply::mask_paths(context, paths),
+        Step::MaskPaths { paths, label } => chroot::apply::mask_paths(context, paths, label.as_deref()),
 
         Step::ResetSignals => Ok(sys::reset_signals()?),
         Step::NewSession => Ok(sys::setsid()?),
@@ -271,6 +271,7 @@ fn take(step: &Step, context: &Context<'_>, memory: &mut Memory) -> Result<(), F
         Step::IoPriority(priority) => Ok(sys::ioprio_set(*priority)?),
         Step::CpuAffinity(cpus) => Ok(sys::sched_setaffinity(cpus)?),
         Step::Personality(persona) => Ok(sys::personality(*persona)?),
+        Step::MemoryPolicy(policy) => Ok(sys::set_mempolicy(policy.mode, &policy.nodes)?),
         Step::Label { proc, file, value } => write_proc(context.fd(*proc), file, value.to_bytes()),
         Step::Umask(mask) => {
             sys::umask(*mask);

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::in_root::{self, Parent};
-use super::{DeviceNode, MountSource, MountStep, NewFilesystem, Target};
+use super::{DeviceNode, LegacyMount, MountSource, MountStep, NewFilesystem, Target};
 use crate::child::{Context, Failure};
 use crate::plan::FdIndex;
 use crate::spec::{Propagation, PropagationKind};
@@ -77,11 +77,11 @@ pub(crate) fn mount(context: &Context<'_>, step: &MountStep) -> Result<(), Failu
     let mount = match (&source, &step.source) {
         (Some(Source::Owned(fd)), _) => fd.as_fd(),
         (Some(Source::Inherited(fd)), _) => *fd,
-        (None, MountSource::New(NewFilesystem { legacy_data: Some(data), fstype, source, .. })) => {
+        (None, MountSource::New(NewFilesystem { legacy: Some(LegacyMount { flags, data }), fstype, source, .. })) => {
             // fsconfig(2) takes values of up to 255 bytes: longer ones (the layers of an overlay) go through mount(2).
             // The target is entered and named `.`: no path is walked.
             sys::fchdir(target.as_fd())?;
-            sys::mount(Some(source), c".", Some(fstype), super::mount_flags(step.attr_set), Some(data))?;
+            sys::mount(Some(source), c".", Some(fstype), super::mount_flags(step.attr_set) | flags, Some(data))?;
             sys::chdir(c"/")?;
             let mounted = in_root::open(root.as_fd(), &step.target, 0)?;
             return set_propagation(mounted.as_fd(), step);
@@ -329,12 +329,16 @@ pub(crate) fn readonly_path(context: &Context<'_>, path: &CStr) -> Result<(), Fa
 
 /// Files get the container's /dev/null, which must be the real one (CVE-2025-31133, CVE-2025-62161: checked by descriptor,
 /// and a missing one is an error); directories share one empty read-only tmpfs.
-pub(crate) fn mask_paths(context: &Context<'_>, paths: &[std::ffi::CString]) -> Result<(), Failure> {
+pub(crate) fn mask_paths(
+    context: &Context<'_>,
+    paths: &[std::ffi::CString],
+    label: Option<&CStr>,
+) -> Result<(), Failure> {
     let root = context.root()?;
     let mut empty: Option<OwnedFd> = None;
     let mut null: Option<OwnedFd> = None;
     for (index, path) in paths.iter().enumerate() {
-        mask(root.as_fd(), path, &mut empty, &mut null).map_err(|failure| failure.at(index))?;
+        mask(root.as_fd(), path, label, &mut empty, &mut null).map_err(|failure| failure.at(index))?;
     }
     Ok(())
 }
@@ -342,6 +346,7 @@ pub(crate) fn mask_paths(context: &Context<'_>, paths: &[std::ffi::CString]) -> 
 fn mask(
     root: BorrowedFd<'_>,
     path: &CStr,
+    label: Option<&CStr>,
     empty: &mut Option<OwnedFd>,
     null: &mut Option<OwnedFd>,
 ) -> Result<(), Failure> {
@@ -355,7 +360,7 @@ fn mask(
     let cover = match first {
         // An attached mount of our own namespace can be copied; a detached one only from kernel 6.15 on.
         Some(mount) => sys::open_tree_clone(mount.as_fd(), c"", false)?,
-        None if is_directory => empty_directory()?,
+        None if is_directory => empty_directory(label)?,
         None => null_device(root)?,
     };
     sys::move_mount(cover.as_fd(), target.as_fd())?;
@@ -363,12 +368,15 @@ fn mask(
     Ok(())
 }
 
-fn empty_directory() -> Result<OwnedFd, Failure> {
+fn empty_directory(label: Option<&CStr>) -> Result<OwnedFd, Failure> {
     let context = sys::fsopen(c"tmpfs")?;
     sys::fsconfig_set(context.as_fd(), c"source", Some(c"tmpfs"))?;
     sys::fsconfig_set(context.as_fd(), c"nr_blocks", Some(c"1"))?;
     sys::fsconfig_set(context.as_fd(), c"nr_inodes", Some(c"1"))?;
     sys::fsconfig_set(context.as_fd(), c"mode", Some(c"755"))?;
+    if label.is_some() {
+        sys::fsconfig_set(context.as_fd(), c"context", label)?;
+    }
     sys::fsconfig_create(context.as_fd())?;
     Ok(sys::fsmount(context.as_fd(), attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC)?)
 }

@@ -73,8 +73,17 @@ pub struct NewFilesystem {
     pub mode_from_target: bool,
     /// It starts with a copy of what it hides.
     pub copy_up: bool,
-    /// The parameters as one string, when one is too long for fsconfig(2).
-    pub legacy_data: Option<CString>,
+    /// What mount(2) gets instead, when fsconfig(2) can't take all.
+    pub legacy: Option<LegacyMount>,
+}
+
+/// The last two arguments of mount(2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LegacyMount {
+    /// Superblock flags, `MS_*`.
+    pub flags: u64,
+    /// The parameters as one string.
+    pub data: CString,
 }
 
 /// What a mount's target must be, before anything is mounted on it.
@@ -140,6 +149,7 @@ const DEFAULT_LINKS: [(&CStr, &CStr); 4] = [
 /// The mounts, in the order of the configuration.
 pub(crate) fn mounts(spec: &Spec, cgroup: &cgroup::Cgroup, open: &mut Opens) -> Vec<Step> {
     let mut steps = Vec::new();
+    let label = spec.linux.mount_label.as_deref();
     for mount in &spec.mounts {
         match &mount.kind {
             MountKind::Cgroup => cgroup_mounts(spec, cgroup, mount, &mut steps),
@@ -147,7 +157,7 @@ pub(crate) fn mounts(spec: &Spec, cgroup: &cgroup::Cgroup, open: &mut Opens) -> 
                 let source = bind_source(spec, open, source, *recursive);
                 steps.push(Step::Mount(MountStep { source, ..mount_step(mount) }));
             }
-            MountKind::Filesystem { .. } => steps.push(filesystem(mount)),
+            MountKind::Filesystem { .. } => steps.push(filesystem(mount, label)),
         }
     }
     steps
@@ -209,7 +219,7 @@ fn bind_source(spec: &Spec, open: &mut Opens, path: &CStr, recursive: bool) -> M
     MountSource::Opened { tree, path }
 }
 
-fn filesystem(mount: &Mount) -> Step {
+fn filesystem(mount: &Mount, label: Option<&CStr>) -> Step {
     let MountKind::Filesystem { fstype, source, data, sb_flags, copy_up } = &mount.kind else {
         unreachable!("the caller has matched the kind");
     };
@@ -220,12 +230,20 @@ fn filesystem(mount: &Mount) -> Step {
         .map(|(_, name)| ((*name).to_owned(), None))
         .collect();
     parameters.extend(data.iter().map(|option| parameter(option)));
+    let has_label = parameters.iter().any(|(key, _)| key.as_c_str() == c"context");
+    let label = label.filter(|_| !has_label && !UNLABELLED.contains(&fstype.as_c_str()));
+    parameters.extend(label.map(|label| (c"context".to_owned(), Some(label.to_owned()))));
     let too_long = parameters.iter().any(|(_, value)| value.as_ref().is_some_and(|v| v.as_bytes().len() > 255));
+    // fsconfig(2) has no word for iversion. On a tmpfs nobody can see the difference.
+    let legacy = too_long || sb_flags & libc::MS_I_VERSION != 0 && fstype.as_c_str() != c"tmpfs";
     let has_mode = parameters.iter().any(|(key, _)| key.as_c_str() == c"mode");
     let new = NewFilesystem {
         fstype: fstype.clone(),
         source: source.clone(),
-        legacy_data: too_long.then(|| joined(data)),
+        legacy: legacy.then(|| LegacyMount {
+            flags: if sealed { sb_flags & !libc::MS_RDONLY } else { *sb_flags },
+            data: joined(data, label),
+        }),
         mode_from_target: fstype.as_c_str() == c"tmpfs" && !has_mode,
         copy_up: *copy_up,
         parameters,
@@ -236,6 +254,9 @@ fn filesystem(mount: &Mount) -> Step {
     }
     Step::Mount(step)
 }
+
+/// runc and the engines' policies expect these with the labels that the kernel gives them.
+const UNLABELLED: [&CStr; 5] = [c"proc", c"sysfs", c"cgroup", c"cgroup2", c"mqueue"];
 
 /// Superblock flags as fsconfig(2) knows them.
 const SB_FLAGS: [(u64, &CStr); 5] = [
@@ -251,13 +272,22 @@ fn parameter(option: &CStr) -> (CString, Option<CString>) {
     let bytes = option.to_bytes();
     let part = |bytes: &[u8]| CString::new(bytes).unwrap_or_default();
     match bytes.iter().position(|&b| b == b'=') {
-        Some(at) => (part(&bytes[..at]), Some(part(&bytes[at + 1..]))),
+        Some(at) => {
+            let (key, value) = (&bytes[..at], &bytes[at + 1..]);
+            // The quotes of a label are for mount(2), which parts at commas: `context="u:r:t:s0:c1,c2"`.
+            let bare =
+                value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\"")).filter(|_| key.ends_with(b"context"));
+            (part(key), Some(part(bare.unwrap_or(value))))
+        }
         None => (option.to_owned(), None),
     }
 }
 
-fn joined(options: &[CString]) -> CString {
-    let bytes = options.iter().map(CString::as_bytes).collect::<Vec<_>>().join(&b',');
+/// Commas part the options of mount(2), and a label has some: quotes protect them.
+fn joined(options: &[CString], label: Option<&CStr>) -> CString {
+    let label = label.map(|label| [b"context=\"", label.to_bytes(), b"\""].concat());
+    let all: Vec<&[u8]> = options.iter().map(CString::as_bytes).chain(label.as_deref()).collect();
+    let bytes = all.join(&b',');
     CString::new(bytes).unwrap_or_default()
 }
 
@@ -289,7 +319,7 @@ fn cgroup_mounts(spec: &Spec, cgroup: &cgroup::Cgroup, mount: &Mount, steps: &mu
             parameters: options.iter().map(|o| parameter(o)).collect(),
             mode_from_target: false,
             copy_up: false,
-            legacy_data: None,
+            legacy: None,
         })
     };
     let hierarchies = cgroup::mounts(&cgroup.dirs);

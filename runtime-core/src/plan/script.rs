@@ -16,7 +16,7 @@ use crate::host::Host;
 use crate::namespace::Kind;
 use crate::process::{self, Account, Privileges, Program, clean};
 use crate::seccomp;
-use crate::spec::{Hook, Namespace, Process, PropagationKind, Spec, TimeOffset, sysctl_path};
+use crate::spec::{Hook, MemoryPolicy, Namespace, Process, PropagationKind, Spec, TimeOffset, sysctl_path};
 use crate::sys::Winsize;
 
 /// What a command says besides the configuration.
@@ -45,6 +45,9 @@ pub struct CreateOptions {
 pub fn create(spec: &Spec, host: &Host, cgroup: Cgroup, options: &CreateOptions) -> Result<Plan> {
     let linux = &spec.linux;
     let new_user_namespace = linux.namespaces.user == Namespace::New;
+    if linux.mount_label.is_some() && !host.selinux {
+        return Err(Error::unsupported("/linux/mountLabel", "selinux is not enabled on this machine"));
+    }
     let mut warnings = Vec::new();
     let mut open = Opens::default();
     let topology = topology(linux, host.in_user_namespace);
@@ -152,7 +155,8 @@ pub fn create(spec: &Spec, host: &Host, cgroup: Cgroup, options: &CreateOptions)
     }
     init.extend(linux.readonly_paths.iter().cloned().map(Step::ReadonlyPath));
     if !linux.masked_paths.is_empty() {
-        init.push(Step::MaskPaths(linux.masked_paths.clone()));
+        let (paths, label) = (linux.masked_paths.clone(), linux.mount_label.clone());
+        init.push(Step::MaskPaths { paths, label });
     }
 
     // --- the process
@@ -166,6 +170,7 @@ pub fn create(spec: &Spec, host: &Host, cgroup: Cgroup, options: &CreateOptions)
             seccomp: seccomp_program(spec)?,
             preserve_fds: options.preserve_fds,
             personality: linux.personality,
+            memory_policy: linux.memory_policy.clone(),
             mapped: !linux.gid_mappings.is_empty(),
             needed: vec![start, verdict],
         };
@@ -214,6 +219,8 @@ pub struct ExecTarget {
     pub listener: Option<Listener>,
     /// `linux.personality`.
     pub personality: Option<u32>,
+    /// `linux.memoryPolicy`.
+    pub memory_policy: Option<MemoryPolicy>,
     /// The container's id, for the keyring.
     pub id: String,
     /// `--console-socket`, absolute.
@@ -273,6 +280,7 @@ pub fn exec(process: &Process, host: &Host, target: ExecTarget) -> Result<Plan> 
         seccomp: target.seccomp,
         preserve_fds: target.preserve_fds,
         personality: target.personality,
+        memory_policy: target.memory_policy,
         mapped: target.mapped,
         needed: Vec::new(),
     };
@@ -315,6 +323,7 @@ struct ProcessContext<'a> {
     seccomp: Option<seccomp::Program>,
     preserve_fds: u32,
     personality: Option<u32>,
+    memory_policy: Option<MemoryPolicy>,
     mapped: bool,
     /// Descriptors that the script needs to its end.
     needed: Vec<FdIndex>,
@@ -337,6 +346,8 @@ fn become_process(
     steps.extend(process.scheduler.map(Step::Scheduler));
     steps.extend(process.io_priority.map(Step::IoPriority));
     steps.extend(context.personality.map(Step::Personality));
+    // In the cgroup: the nodes must be among those of its cpuset.
+    steps.extend(context.memory_policy.clone().map(Step::MemoryPolicy));
     steps.extend(labels(process, context.host, open)?);
     // After what opens files: the container may have room for none.
     if !context.new_user_namespace {

@@ -12,7 +12,7 @@ use crate::console::ConsoleStep;
 use crate::hook::HookStep;
 use crate::namespace::Kind;
 use crate::process::{Account, Privileges, Program};
-use crate::spec::{PropagationKind, Rlimit, Scheduler};
+use crate::spec::{MemoryPolicy, PropagationKind, Rlimit, Scheduler};
 
 /// A place in [`super::Plan::open`]: a descriptor that the child inherits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,7 +178,12 @@ pub enum Step {
     /// Make a path read-only, where it exists.
     ReadonlyPath(CString),
     /// Hide paths, where they exist: files behind /dev/null, directories behind one empty read-only tmpfs.
-    MaskPaths(Vec<CString>),
+    MaskPaths {
+        /// In the container.
+        paths: Vec<CString>,
+        /// `linux.mountLabel`, for the tmpfs.
+        label: Option<CString>,
+    },
 
     // --- the process
     /// Default actions for all signals, none blocked.
@@ -206,6 +211,8 @@ pub enum Step {
     CpuAffinity(Vec<u64>),
     /// personality(2).
     Personality(u32),
+    /// set_mempolicy(2).
+    MemoryPolicy(MemoryPolicy),
     /// Tell a security module under which label the program shall run.
     Label {
         /// /proc.
@@ -331,7 +338,7 @@ impl fmt::Display for Step {
             Step::ReadonlyRoot => write!(f, "make / read-only"),
             Step::RootPropagation(kind) => write!(f, "make / {kind}"),
             Step::ReadonlyPath(path) => write!(f, "make {} read-only", text(path)),
-            Step::MaskPaths(paths) => {
+            Step::MaskPaths { paths, .. } => {
                 write!(f, "mask {}", list(&paths.iter().map(text).collect::<Vec<_>>()))
             }
             Step::ResetSignals => write!(f, "reset signals"),
@@ -351,6 +358,7 @@ impl fmt::Display for Step {
             Step::IoPriority(value) => write!(f, "set io priority (class {}, level {})", value >> 13, value & 0x1fff),
             Step::CpuAffinity(cpus) => write!(f, "set cpu affinity {cpus:x?}"),
             Step::Personality(value) => write!(f, "set personality {value:#x}"),
+            Step::MemoryPolicy(p) => write!(f, "set memory policy {:#x} (nodes {:x?})", p.mode, p.nodes),
             Step::Label { file, value, .. } => {
                 write!(f, "write label `/proc/{}` {:?}", text(file), value.to_string_lossy())
             }

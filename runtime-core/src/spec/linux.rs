@@ -4,15 +4,18 @@ use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
 use super::json::Node;
+use super::process::number_set;
 use super::resources::resources;
 use super::seccomp::seccomp;
-use super::types::{Device, DeviceKind, IdMapping, Linux, Namespace, Namespaces, PropagationKind, TimeOffset};
+use super::types::{
+    Device, DeviceKind, IdMapping, Linux, MemoryPolicy, Namespace, Namespaces, PropagationKind, TimeOffset,
+};
 use crate::Result;
 
 /// Reads `linux`.
 pub(super) fn linux(at: Node<'_>, bundle: &Path) -> Result<Linux> {
     let o = at.object()?;
-    for name in ["intelRdt", "memoryPolicy", "netDevices"] {
+    for name in ["intelRdt", "netDevices"] {
         o.field(name).must_be_unset()?;
     }
     let namespaces = namespaces(o.field("namespaces"))?;
@@ -28,8 +31,9 @@ pub(super) fn linux(at: Node<'_>, bundle: &Path) -> Result<Linux> {
         rootfs_propagation: o.field("rootfsPropagation").one_of("propagation", &PROPAGATIONS)?,
         masked_paths: paths(o.field("maskedPaths"), &namespaces)?,
         readonly_paths: paths(o.field("readonlyPaths"), &namespaces)?,
-        mount_label: o.field("mountLabel").text()?.map(str::to_owned),
+        mount_label: o.field("mountLabel").cstring()?,
         personality: personality(o.field("personality"))?,
+        memory_policy: memory_policy(o.field("memoryPolicy"))?,
         namespaces,
     })
 }
@@ -202,6 +206,47 @@ fn personality(at: Node<'_>) -> Result<Option<u32>> {
     o.field("flags").must_be_unset()?;
     let domain = o.field("domain");
     domain.required(domain.one_of("personality domain", &DOMAINS)).map(Some)
+}
+
+/// linux/mempolicy.h, sorted by name: the mode, and whether it takes nodes (`None`: it may).
+pub(crate) const MEMORY_MODES: [(&str, (u32, Option<bool>)); 7] = [
+    ("MPOL_BIND", (2, Some(true))),
+    ("MPOL_DEFAULT", (0, Some(false))),
+    ("MPOL_INTERLEAVE", (3, Some(true))),
+    ("MPOL_LOCAL", (4, Some(false))),
+    ("MPOL_PREFERRED", (1, None)),
+    ("MPOL_PREFERRED_MANY", (5, Some(true))),
+    ("MPOL_WEIGHTED_INTERLEAVE", (6, Some(true))),
+];
+
+/// linux/mempolicy.h, sorted by name. They are written into the mode.
+pub(crate) const MEMORY_FLAGS: [(&str, u32); 3] =
+    [("MPOL_F_NUMA_BALANCING", 1 << 13), ("MPOL_F_RELATIVE_NODES", 1 << 14), ("MPOL_F_STATIC_NODES", 1 << 15)];
+
+/// What of it the kernel would answer with a bare EINVAL is refused here; which flags fit which mode depends on its version.
+fn memory_policy(at: Node<'_>) -> Result<Option<MemoryPolicy>> {
+    /// The kernel is built for at most 1024 nodes (CONFIG_NODES_SHIFT).
+    const NODE_MAX: usize = 1023;
+    const NODE_MODES: u32 = 1 << 14 | 1 << 15;
+
+    if at.is_null() {
+        return Ok(None);
+    }
+    let o = at.object()?;
+    let (mode, nodes, flags) = (o.field("mode"), o.field("nodes"), o.field("flags"));
+    let (number, takes_nodes) = mode.required(mode.one_of("memory policy", &MEMORY_MODES))?;
+    let set = number_set(nodes, "node", NODE_MAX)?.unwrap_or_default();
+    let bits = flags.bits("memory policy flag", &MEMORY_FLAGS)?;
+    let name = mode.text()?.unwrap_or_default();
+    match takes_nodes {
+        Some(true) if set.is_empty() => return Err(nodes.refuse(format_args!("must be set for {name}"))),
+        Some(false) if !set.is_empty() => return Err(nodes.refuse(format_args!("{name} takes no nodes"))),
+        _ => {}
+    }
+    if bits & NODE_MODES == NODE_MODES {
+        return Err(flags.refuse("MPOL_F_RELATIVE_NODES and MPOL_F_STATIC_NODES exclude each other"));
+    }
+    Ok(Some(MemoryPolicy { mode: number | bits, nodes: set }))
 }
 
 /// The sysctls of the IPC namespace, below `kernel.` (ipc/ipc_sysctl.c); `fs.mqueue.` is the other part.

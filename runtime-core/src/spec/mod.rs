@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub use example::{Ids, example};
-pub(crate) use linux::NAMESPACES;
+pub(crate) use linux::{MEMORY_FLAGS, MEMORY_MODES, NAMESPACES};
 pub(crate) use mount::options as mount_options;
 pub(crate) use process::CAPABILITIES;
 pub(crate) use seccomp::{

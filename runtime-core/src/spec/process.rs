@@ -281,34 +281,35 @@ fn io_priority(at: Node<'_>) -> Result<Option<u16>> {
 }
 
 fn exec_cpu_affinity(at: Node<'_>) -> Result<Option<ExecCpuAffinity>> {
-    let o = at.object()?;
-    let affinity = ExecCpuAffinity { initial: cpu_set(o.field("initial"))?, r#final: cpu_set(o.field("final"))? };
-    Ok((affinity != ExecCpuAffinity::default()).then_some(affinity))
-}
-
-/// A list of CPUs (`0-3,7`) as a bit set; absent and empty are `None`.
-fn cpu_set(at: Node<'_>) -> Result<Option<Vec<u64>>> {
     /// More CPUs than any kernel can be built for (NR_CPUS is at most 8192): a typo must not cost memory.
     const CPU_MAX: usize = 8191;
 
+    let o = at.object()?;
+    let cpus = |at| number_set(at, "CPU", CPU_MAX);
+    let affinity = ExecCpuAffinity { initial: cpus(o.field("initial"))?, r#final: cpus(o.field("final"))? };
+    Ok((affinity != ExecCpuAffinity::default()).then_some(affinity))
+}
+
+/// A list of numbers (`0-3,7`) as a bit set; absent and empty are `None`. `noun` is what is numbered, for errors.
+pub(super) fn number_set(at: Node<'_>, noun: &str, max: usize) -> Result<Option<Vec<u64>>> {
     let Some(list) = at.text()?.map(str::trim).filter(|list| !list.is_empty()) else { return Ok(None) };
     let number = |text: &str| match text.trim().parse() {
-        Ok(cpu) if cpu <= CPU_MAX => Ok(cpu),
-        Ok(cpu) => Err(at.refuse(format_args!("CPU {cpu} is above {CPU_MAX}"))),
-        Err(_) => Err(at.refuse(format_args!("{list:?} is not a list of CPUs"))),
+        Ok(number) if number <= max => Ok(number),
+        Ok(number) => Err(at.refuse(format_args!("{noun} {number} is above {max}"))),
+        Err(_) => Err(at.refuse(format_args!("{list:?} is not a list of {noun}s"))),
     };
     let mut set = Vec::new();
     for range in list.split(',') {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let (first, last): (usize, usize) = (number(first)?, number(last)?);
         if first > last {
-            return Err(at.refuse(format_args!("{range:?} is not a range of CPUs")));
+            return Err(at.refuse(format_args!("{range:?} is not a range of {noun}s")));
         }
         if set.len() <= last / 64 {
             set.resize(last / 64 + 1, 0);
         }
-        for cpu in first..=last {
-            set[cpu / 64] |= 1u64 << (cpu % 64);
+        for number in first..=last {
+            set[number / 64] |= 1u64 << (number % 64);
         }
     }
     Ok(Some(set))

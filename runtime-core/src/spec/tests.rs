@@ -393,7 +393,21 @@ const REFUSALS: &[(&str, &str, &str)] = &[
         "/mounts/0/gidMappings: is not supported"),
     // linux
     ("/linux/intelRdt", r#"{"closID": "a"}"#, "/linux/intelRdt: is not supported"),
-    ("/linux/memoryPolicy", r#"{"mode": "MPOL_BIND"}"#, "/linux/memoryPolicy: is not supported"),
+    ("/linux/memoryPolicy", "{}", "/linux/memoryPolicy/mode: must be set"),
+    ("/linux/memoryPolicy", r#"{"mode": "MPOL_MOON"}"#,
+        r#"/linux/memoryPolicy/mode: unknown memory policy "MPOL_MOON""#),
+    ("/linux/memoryPolicy", r#"{"mode": "MPOL_BIND"}"#, "/linux/memoryPolicy/nodes: must be set for MPOL_BIND"),
+    ("/linux/memoryPolicy", r#"{"mode": "MPOL_LOCAL", "nodes": "0"}"#,
+        "/linux/memoryPolicy/nodes: MPOL_LOCAL takes no nodes"),
+    ("/linux/memoryPolicy", r#"{"mode": "MPOL_BIND", "nodes": "1024"}"#,
+        "/linux/memoryPolicy/nodes: node 1024 is above 1023"),
+    ("/linux/memoryPolicy", r#"{"mode": "MPOL_BIND", "nodes": "a"}"#,
+        r#"/linux/memoryPolicy/nodes: "a" is not a list of nodes"#),
+    ("/linux/memoryPolicy", r#"{"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_MOON"]}"#,
+        r#"/linux/memoryPolicy/flags/0: unknown memory policy flag "MPOL_F_MOON""#),
+    ("/linux/memoryPolicy",
+        r#"{"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES"]}"#,
+        "/linux/memoryPolicy/flags: MPOL_F_RELATIVE_NODES and MPOL_F_STATIC_NODES exclude each other"),
     ("/linux/netDevices", r#"{"eth0": {}}"#, "/linux/netDevices: is not supported"),
     ("/linux/namespaces", r#"[{"type": "moon"}]"#, r#"/linux/namespaces/0/type: unknown namespace "moon""#),
     ("/linux/namespaces", r#"[{}]"#, "/linux/namespaces/0/type: must be set"),
@@ -564,7 +578,8 @@ const FULL_LINUX: &str = r#"{"namespaces": [{"type": "pid"}, {"type": "network",
             "cgroupsPath": "a:b:c", "rootfsPropagation": "rslave", "maskedPaths": ["/m"], "readonlyPaths": ["/r"],
             "sysctl": {"net.x": "1", "net/ipv4/conf/eth0.1/mtu": "2", "kernel.domainname": "d", "kernel.sem": "",
                        "fs.mqueue.x": "3"},
-            "mountLabel": "l", "personality": {"domain": "LINUX32", "flags": []}}"#;
+            "mountLabel": "l", "personality": {"domain": "LINUX32", "flags": []},
+            "memoryPolicy": {"mode": "MPOL_INTERLEAVE", "nodes": "2-3", "flags": ["MPOL_F_STATIC_NODES"]}}"#;
 
 const FULL_RESOURCES: &str = r#"{
         "devices": [{"allow": false, "access": "rwm"}, {"allow": true, "type": "a", "major": -1, "minor": null, "access": "m"},
@@ -909,8 +924,9 @@ fn the_linux_section() {
             rootfs_propagation: Some(PropagationKind::Slave),
             masked_paths: strings(&["/m"]),
             readonly_paths: strings(&["/r"]),
-            mount_label: Some("l".into()),
+            mount_label: Some(c"l".into()),
             personality: Some(8),
+            memory_policy: Some(MemoryPolicy { mode: 3 | 1 << 15, nodes: vec![0b1100] }),
         }
     );
     for (key, path) in [

@@ -268,9 +268,20 @@ pub struct Linux {
     /// `readonlyPaths`.
     pub readonly_paths: Vec<CString>,
     /// `mountLabel`, not empty.
-    pub mount_label: Option<String>,
+    pub mount_label: Option<CString>,
     /// `personality`, as personality(2) takes it.
     pub personality: Option<u32>,
+    /// `memoryPolicy`.
+    pub memory_policy: Option<MemoryPolicy>,
+}
+
+/// `memoryPolicy`, as set_mempolicy(2) takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemoryPolicy {
+    /// `MPOL_*` with its `MPOL_F_*`.
+    pub mode: u32,
+    /// A bit set of NUMA nodes, 64 in a word.
+    pub nodes: Vec<u64>,
 }
 
 /// `namespaces`: for each kind, whose one the container uses.

@@ -77,6 +77,14 @@ pub fn sched_setaffinity(cpus: &[u64]) -> Result<()> {
     unsafe { call(libc::SYS_sched_setaffinity, [0, size_of_val(cpus), cpus.as_ptr() as usize, 0, 0, 0]) }.map(drop)
 }
 
+/// set_mempolicy(2) on the calling thread: `mode` with its flags, and a bit set of NUMA nodes, 64 in a word.
+pub fn set_mempolicy(mode: u32, nodes: &[u64]) -> Result<()> {
+    // The kernel takes one bit less than it is told of (get_nodes() in mm/mempolicy.c), since ever.
+    let (address, bits) = if nodes.is_empty() { (0, 0) } else { (nodes.as_ptr() as usize, nodes.len() * 64 + 1) };
+    // SAFETY: null, or a slice of as many bits.
+    unsafe { call(libc::SYS_set_mempolicy, [mode as usize, address, bits, 0, 0, 0]) }.map(drop)
+}
+
 /// ioprio_set(2) on the calling thread.
 pub fn ioprio_set(priority: u16) -> Result<()> {
     const WHO_PROCESS: usize = 1;
