@@ -41,7 +41,7 @@ pub fn features() -> impl Serialize {
                 flags: spec::MEMORY_FLAGS.map(|(name, _)| name),
             },
             intel_rdt: IntelRdt { enabled: false, schemata: false, monitoring: false },
-            mount_extensions: MountExtensions { idmap: Enabled { enabled: false } },
+            mount_extensions: MountExtensions { idmap: Enabled { enabled: true } },
             net_devices: Enabled { enabled: false },
         },
         annotations: BTreeMap::from([("orlop.version", env!("CARGO_PKG_VERSION"))]),

@@ -119,8 +119,10 @@ fn plans() -> Vec<(String, Plan)> {
         ..options("everything")
     };
     plans.push(("everything".to_owned(), create(&everything, hybrid(), &all_options)));
-    let bare = fs::read(folder("golden/bare.json")).unwrap();
-    plans.push(("bare".to_owned(), create(&bare, v2(), &options("bare"))));
+    for name in ["bare", "mounts"] {
+        let json = fs::read(folder("golden").join(format!("{name}.json"))).unwrap();
+        plans.push((name.to_owned(), create(&json, v2(), &options(name))));
+    }
     let process = fs::read(folder("golden/everything.process.json")).unwrap();
     plans.push(("everything.process".to_owned(), exec(&process, namespace::JOIN_ORDER.to_vec())));
     plans
@@ -181,18 +183,40 @@ fn every_step_occurs_in_a_golden_plan() {
 #[test]
 fn what_the_machine_lacks_is_refused() {
     let lacking = Host { selinux: false, apparmor: false, ..host(v2()) };
-    for (pointer, value, expect) in [
-        ("/linux/mountLabel", "l", "/linux/mountLabel: selinux is not enabled on this machine"),
-        ("/process/selinuxLabel", "l", "/process/selinuxLabel: selinux is not enabled on this machine"),
-        ("/process/apparmorProfile", "p", "/process/apparmorProfile: apparmor is not enabled on this machine"),
+    let idmapped = |kind: &str, user: bool, option: &str| {
+        let map = serde_json::json!([{"containerID": 0, "hostID": 5, "size": 1}]);
+        let mount = serde_json::json!({"destination": "/a", "type": kind, "options": ["idmap", option],
+            "uidMappings": map, "gidMappings": map});
+        let namespaces =
+            if user { serde_json::json!([{"type": "user"}, {"type": "mount"}]) } else { serde_json::json!([]) };
+        let maps = if user { map } else { serde_json::Value::Null };
+        serde_json::json!({"mounts": [mount],
+            "linux": {"namespaces": namespaces, "uidMappings": maps, "gidMappings": maps}})
+    };
+    let long = format!("lowerdir=/{}", "l".repeat(255));
+    for (edit, expect) in [
+        (
+            serde_json::json!({"linux": {"mountLabel": "l"}}),
+            "/linux/mountLabel: selinux is not enabled on this machine",
+        ),
+        (
+            serde_json::json!({"process": {"args": ["sh"], "cwd": "/", "selinuxLabel": "l"}}),
+            "/process/selinuxLabel: selinux is not enabled on this machine",
+        ),
+        (
+            serde_json::json!({"process": {"args": ["sh"], "cwd": "/", "apparmorProfile": "p"}}),
+            "/process/apparmorProfile: apparmor is not enabled on this machine",
+        ),
+        (idmapped("tmpfs", true, "ro"), "/mounts/0: in a user namespace only bind mounts can be idmapped"),
+        (idmapped("cgroup", false, "ro"), "/mounts/0: a cgroup mount can't be idmapped"),
+        (
+            idmapped("overlay", false, &long),
+            "/mounts/0: options of more than 255 bytes and iversion don't go with an idmapping",
+        ),
     ] {
-        let mut config: serde_json::Value =
-            serde_json::from_slice(&fs::read(folder("golden/bare.json")).unwrap()).unwrap();
-        let (object, field) = pointer[1..].split_once('/').unwrap();
-        config[object][field] = value.into();
-        if object == "process" {
-            config["process"]["args"] = serde_json::json!(["sh"]);
-            config["process"]["cwd"] = "/".into();
+        let mut config = serde_json::json!({"ociVersion": "1.3.0", "root": {"path": "rootfs"}});
+        for (key, value) in edit.as_object().unwrap() {
+            config[key] = value.clone();
         }
         let (spec, _) = Spec::from_slice(config.to_string().as_bytes(), Path::new("/bundle")).unwrap();
         let cgroup = cgroup::plan(&spec.linux, "id", &v2(), cgroup::Options::default()).unwrap();

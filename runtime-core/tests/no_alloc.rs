@@ -141,6 +141,9 @@ fn cases() -> Vec<(&'static str, Change)> {
             mounts.push(
                 json!({"destination": "/over", "type": "overlay", "source": "overlay", "options": [lower, "ro"]}),
             );
+            let map = json!([{"containerID": 0, "hostID": 5000, "size": 10}]);
+            mounts.push(json!({"destination": "/shown", "type": "tmpfs", "source": "t", "options": ["idmap"],
+                "uidMappings": map, "gidMappings": map}));
             mounts.push(
                 json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]}),
             );

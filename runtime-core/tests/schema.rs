@@ -132,10 +132,12 @@ fn features_promise_what_is_accepted() {
     let features = serde_json::to_value(features()).unwrap();
     let accepts = |version: &Value, option: &Value| {
         let kind = if option == "tmpcopyup" { "tmpfs" } else { "proc" };
+        let map = serde_json::json!([{"containerID": 0, "hostID": 1, "size": 1}]);
         let config = serde_json::json!({
             "ociVersion": version,
             "root": {"path": "rootfs"},
-            "mounts": [{"destination": "/a", "type": kind, "source": "s", "options": [option]}],
+            "mounts": [{"destination": "/a", "type": kind, "source": "s", "options": [option],
+                "uidMappings": map, "gidMappings": map}],
         });
         let (spec, _) = Spec::from_slice(config.to_string().as_bytes(), Path::new("/b")).unwrap();
         if let MountKind::Filesystem { data, .. } = &spec.mounts[0].kind {

@@ -158,6 +158,16 @@ impl Memory {
     }
 }
 
+/// A process that does nothing but be in new namespaces (`CLONE_*`), until it is killed or its parent's thread ends.
+pub(crate) fn hold(namespaces: u64) -> sys::Result<(i32, OwnedFd)> {
+    sys::clone3_and_run(Clone3 { flags: namespaces, cgroup: None }, || {
+        let _ = sys::set_parent_death_signal(libc::SIGKILL);
+        loop {
+            let _ = sys::poll([], None);
+        }
+    })
+}
+
 /// Clones: init at once, or a hop that makes it. Returns, in the caller alone, the pid and the handle of the clone.
 pub(crate) fn spawn(
     init: &[Step],

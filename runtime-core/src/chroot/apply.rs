@@ -23,6 +23,7 @@ pub(crate) const BAD_NULL: u32 = 4;
 pub(crate) const SOURCE_FAILED: u32 = 5;
 pub(crate) const TARGET_FAILED: u32 = 6;
 pub(crate) const COPY_UP_FAILED: u32 = 7;
+pub(crate) const IDMAP_FAILED: u32 = 8;
 
 fn ms(kind: PropagationKind) -> u64 {
     match kind {
@@ -96,6 +97,10 @@ pub(crate) fn mount(context: &Context<'_>, step: &MountStep) -> Result<(), Failu
         super::copy_up::copy(target.as_fd(), mount).map_err(|errno| Failure::new(errno, COPY_UP_FAILED))?;
     }
     // Before the mount can be seen anywhere.
+    if let MountSource::New(NewFilesystem { idmap: Some(idmap), .. }) = &step.source {
+        sys::idmap_mount(mount, idmap.recursive, context.fd(idmap.namespace))
+            .map_err(|errno| Failure::new(errno, IDMAP_FAILED))?;
+    }
     set_attributes(mount, step)?;
     match sys::move_mount(mount, target.as_fd()) {
         // What mount(2) says of a file over a directory, and what engines look for: `not a directory`.

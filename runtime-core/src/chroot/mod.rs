@@ -12,10 +12,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::cgroup;
+use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::plan::{FdIndex, Open, Opens, Step};
+use crate::namespace::Kind;
+use crate::plan::{FdIndex, Idmap, Open, Opens, Step};
 use crate::process::clean;
-use crate::spec::{self, DeviceKind, Mount, MountKind, Namespace, Propagation, PropagationKind, Spec};
+use crate::spec::{
+    self, DeviceKind, Mount, MountIdmap, MountIds, MountKind, Namespace, Propagation, PropagationKind, Spec,
+};
 use crate::sys::attr;
 
 /// One mount, decided.
@@ -73,6 +77,8 @@ pub struct NewFilesystem {
     pub mode_from_target: bool,
     /// It starts with a copy of what it hides.
     pub copy_up: bool,
+    /// Shown with the ids of a user namespace.
+    pub idmap: Option<Idmap>,
     /// What mount(2) gets instead, when fsconfig(2) can't take all.
     pub legacy: Option<LegacyMount>,
 }
@@ -147,20 +153,57 @@ const DEFAULT_LINKS: [(&CStr, &CStr); 4] = [
 ];
 
 /// The mounts, in the order of the configuration.
-pub(crate) fn mounts(spec: &Spec, cgroup: &cgroup::Cgroup, open: &mut Opens) -> Vec<Step> {
+///
+/// # Errors
+/// Where an idmapping is asked for that the kernel can't make.
+pub(crate) fn mounts(spec: &Spec, cgroup: &cgroup::Cgroup, open: &mut Opens) -> Result<Vec<Step>> {
     let mut steps = Vec::new();
     let label = spec.linux.mount_label.as_deref();
-    for mount in &spec.mounts {
+    for (index, mount) in spec.mounts.iter().enumerate() {
+        if mount.idmap.is_some()
+            && let Some(why) = never_idmapped(spec, mount)
+        {
+            return Err(Error::unsupported(format_args!("/mounts/{index}"), why));
+        }
+        let idmap = mount.idmap.as_ref().map(|idmap| idmapping(idmap, open));
         match &mount.kind {
             MountKind::Cgroup => cgroup_mounts(spec, cgroup, mount, &mut steps),
             MountKind::Bind { source, recursive } => {
-                let source = bind_source(spec, open, source, *recursive);
+                let source = bind_source(spec, open, source, *recursive, idmap);
                 steps.push(Step::Mount(MountStep { source, ..mount_step(mount) }));
             }
-            MountKind::Filesystem { .. } => steps.push(filesystem(mount, label)),
+            MountKind::Filesystem { .. } => {
+                let step = filesystem(mount, label, idmap);
+                if let MountSource::New(NewFilesystem { idmap: Some(_), legacy: Some(_), .. }) = step.source {
+                    let why = "options of more than 255 bytes and iversion don't go with an idmapping";
+                    return Err(Error::unsupported(format_args!("/mounts/{index}"), why));
+                }
+                steps.push(Step::Mount(step));
+            }
         }
     }
-    steps
+    Ok(steps)
+}
+
+/// Why not, where it is known before.
+fn never_idmapped(spec: &Spec, mount: &Mount) -> Option<&'static str> {
+    match &mount.kind {
+        MountKind::Bind { .. } => None,
+        // EPERM: it takes power over the idmapping's namespace, which is none below the container's.
+        _ if spec.linux.namespaces.user != Namespace::Host => {
+            Some("in a user namespace only bind mounts can be idmapped")
+        }
+        MountKind::Cgroup => Some("a cgroup mount can't be idmapped"),
+        MountKind::Filesystem { .. } => None,
+    }
+}
+
+fn idmapping(idmap: &MountIdmap, open: &mut Opens) -> Idmap {
+    let namespace = match &idmap.ids {
+        MountIds::Mappings { uids, gids } => Open::UserNamespace { uids: uids.clone(), gids: gids.clone() },
+        MountIds::Namespace(path) => Open::Namespace { path: c_path(path), kind: Kind::User },
+    };
+    Idmap { namespace: open.add(namespace), recursive: idmap.recursive }
 }
 
 /// What was kept writable while others were mounted below it, and becomes read-only when all is in place.
@@ -208,18 +251,21 @@ fn guard(target: &CStr, mount: &Mount) -> Target {
     }
 }
 
-fn bind_source(spec: &Spec, open: &mut Opens, path: &CStr, recursive: bool) -> MountSource {
+fn bind_source(spec: &Spec, open: &mut Opens, path: &CStr, recursive: bool, idmap: Option<Idmap>) -> MountSource {
     let path = path.to_owned();
     // Without a user namespace the child can go by the path, and no descriptor is held meanwhile: a thousand binds
     // need no thousand descriptors.
-    if spec.linux.namespaces.user == Namespace::Host && !matches!(spec.linux.namespaces.mount, Namespace::Path(_)) {
+    if idmap.is_none()
+        && spec.linux.namespaces.user == Namespace::Host
+        && !matches!(spec.linux.namespaces.mount, Namespace::Path(_))
+    {
         return MountSource::Path { path, recursive };
     }
-    let tree = open.add(Open::Tree { path: path.clone(), recursive });
+    let tree = open.add(Open::Tree { path: path.clone(), recursive, idmap });
     MountSource::Opened { tree, path }
 }
 
-fn filesystem(mount: &Mount, label: Option<&CStr>) -> Step {
+fn filesystem(mount: &Mount, label: Option<&CStr>, idmap: Option<Idmap>) -> MountStep {
     let MountKind::Filesystem { fstype, source, data, sb_flags, copy_up } = &mount.kind else {
         unreachable!("the caller has matched the kind");
     };
@@ -246,13 +292,14 @@ fn filesystem(mount: &Mount, label: Option<&CStr>) -> Step {
         }),
         mode_from_target: fstype.as_c_str() == c"tmpfs" && !has_mode,
         copy_up: *copy_up,
+        idmap,
         parameters,
     };
     let mut step = MountStep { source: MountSource::New(new), ..mount_step(mount) };
     if sealed {
         step.attr_set &= !attr::RDONLY;
     }
-    Step::Mount(step)
+    step
 }
 
 /// runc and the engines' policies expect these with the labels that the kernel gives them.
@@ -320,6 +367,7 @@ fn cgroup_mounts(spec: &Spec, cgroup: &cgroup::Cgroup, mount: &Mount, steps: &mu
             mode_from_target: false,
             copy_up: false,
             legacy: None,
+            idmap: None,
         })
     };
     let hierarchies = cgroup::mounts(&cgroup.dirs);
@@ -500,6 +548,9 @@ impl fmt::Display for MountStep {
                 Some(value) => format!("{}={}", text(key), text(value)),
                 None => text(key),
             }));
+            let iversion = new.legacy.as_ref().is_some_and(|legacy| legacy.flags & libc::MS_I_VERSION != 0);
+            options.extend(iversion.then(|| "iversion".to_owned()));
+            options.extend(new.idmap.map(|idmap| idmap.to_string()));
             if new.copy_up {
                 options.push("tmpcopyup".to_owned());
             }

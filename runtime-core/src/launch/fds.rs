@@ -1,20 +1,28 @@
 //! What the parent opens before the clone.
 
-use std::ffi::{CStr, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
+use crate::child;
 use crate::error::{Error, ErrorKind, Result};
 use crate::namespace::Kind;
 use crate::plan::Open;
+use crate::spec::IdMapping;
 use crate::sys::{self, Errno};
+use crate::user_mapping::map_text;
 
 /// Magic number of procfs, statfs(2).
 const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 
 /// Opens all, in order. What was opened is closed when one fails.
 pub(super) fn open(list: &[Open]) -> Result<Vec<OwnedFd>> {
-    list.iter().map(|what| one(what).map_err(|errno| failed(what, errno))).collect()
+    let mut fds = Vec::with_capacity(list.len());
+    for what in list {
+        let fd = one(what, &fds).map_err(|errno| failed(what, errno))?;
+        fds.push(fd);
+    }
+    Ok(fds)
 }
 
 fn failed(what: &Open, errno: Errno) -> Error {
@@ -22,13 +30,24 @@ fn failed(what: &Open, errno: Errno) -> Error {
         (Open::Namespace { path, kind }, Errno(libc::EINVAL)) => {
             Error::new(ErrorKind::InvalidSpec, format!("{} is not a {kind} namespace", path.to_string_lossy()))
         }
+        (Open::Tree { idmap: Some(_), .. }, Errno(libc::EINVAL)) => {
+            Error::system(what, errno).context("the file system may not take an idmapping")
+        }
         _ => Error::system(what, errno),
     }
 }
 
-fn one(what: &Open) -> sys::Result<OwnedFd> {
+fn one(what: &Open, before: &[OwnedFd]) -> sys::Result<OwnedFd> {
     match what {
-        Open::Tree { path, recursive } => sys::open_tree_clone(sys::CWD, path, *recursive),
+        Open::Tree { path, recursive, idmap } => {
+            let tree = sys::open_tree_clone(sys::CWD, path, *recursive)?;
+            if let Some(idmap) = idmap {
+                let namespace = before.get(idmap.namespace.0).ok_or(Errno(libc::EBADF))?;
+                sys::idmap_mount(tree.as_fd(), idmap.recursive, namespace.as_fd())?;
+            }
+            Ok(tree)
+        }
+        Open::UserNamespace { uids, gids } => user_namespace(uids, gids),
         Open::Namespace { path, kind } => namespace(path, *kind),
         Open::Process { pid } => sys::pidfd_open(*pid),
         Open::Proc => {
@@ -51,6 +70,29 @@ fn one(what: &Open) -> sys::Result<OwnedFd> {
         }
         Open::Socket(path) => connect(path),
     }
+}
+
+/// The namespace's file keeps it when the process that it was made for is gone.
+fn user_namespace(uids: &[IdMapping], gids: &[IdMapping]) -> sys::Result<OwnedFd> {
+    // No handler of this program may run in the other process.
+    let mask = sys::set_signal_mask(u64::MAX)?;
+    let held = child::hold(Kind::User.flag());
+    sys::set_signal_mask(mask)?;
+    let (pid, pidfd) = held?;
+    let made = write_maps(pid, uids, gids).and_then(|()| {
+        let path = CString::new(format!("/proc/{pid}/ns/user")).unwrap_or_default();
+        namespace(&path, Kind::User)
+    });
+    sys::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL)?;
+    sys::wait_exit(pidfd.as_fd())?;
+    made
+}
+
+fn write_maps(pid: i32, uids: &[IdMapping], gids: &[IdMapping]) -> sys::Result<()> {
+    for (file, maps) in [("uid_map", uids), ("gid_map", gids)] {
+        std::fs::write(format!("/proc/{pid}/{file}"), map_text(maps))?;
+    }
+    Ok(())
 }
 
 fn namespace(path: &CStr, kind: Kind) -> sys::Result<OwnedFd> {
@@ -76,4 +118,46 @@ fn connect(path: &CStr) -> sys::Result<OwnedFd> {
         std::os::unix::net::UnixStream::connect(short)
     };
     Ok(connected?.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{FdIndex, Idmap};
+
+    #[test]
+    fn an_idmapped_tree_shows_other_owners() {
+        if sys::geteuid() != 0 {
+            println!("SKIP an_idmapped_tree_shows_other_owners: takes root");
+            return;
+        }
+        let directory = std::env::temp_dir().join(format!("orlop-idmap-{}", std::process::id()));
+        std::fs::create_dir(&directory).unwrap();
+        std::os::unix::fs::chown(&directory, Some(1), Some(2)).unwrap();
+        let map = |outside| vec![IdMapping { inside: 0, outside, size: 100 }];
+        let idmap = Idmap { namespace: FdIndex(0), recursive: true };
+        let opened = open(&[
+            Open::UserNamespace { uids: map(5000), gids: map(6000) },
+            Open::Tree {
+                path: CString::new(directory.as_os_str().as_bytes()).unwrap(),
+                recursive: true,
+                idmap: Some(idmap),
+            },
+        ]);
+        let refused = open(&[Open::UserNamespace { uids: [map(1), map(1)].concat(), gids: map(1) }]);
+        std::fs::remove_dir_all(&directory).ok();
+        let text = refused.unwrap_err().to_string();
+        assert_eq!(text, "make user namespace with uids 0:1:100 0:1:100 gids 0:1:100: invalid argument");
+        match opened {
+            Err(error) if error.errno() == Some(Errno(libc::EINVAL)) => {
+                println!("SKIP an_idmapped_tree_shows_other_owners: {error}");
+            }
+            opened => {
+                let fds = opened.unwrap();
+                // The directory is gone, and its tree is here.
+                let root = sys::fstat(fds[1].as_fd()).unwrap();
+                assert_eq!((root.st_uid, root.st_gid), (5001, 6002));
+            }
+        }
+    }
 }

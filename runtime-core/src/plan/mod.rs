@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 pub use script::{CreateOptions, ExecTarget, create, exec};
 pub(crate) use script::{listener, state_document};
-pub use step::{FdIndex, Open, Signal, Step};
+pub use step::{FdIndex, Idmap, Open, Signal, Step};
 pub use topology::{Topology, topology};
 
 use crate::cgroup::{Cgroup, Value};
@@ -109,15 +109,9 @@ impl Opens {
 
 impl fmt::Display for ParentStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ids = |f: &mut fmt::Formatter<'_>, maps: &[IdMapping]| {
-            maps.iter().try_for_each(|m| write!(f, " {}:{}:{}", m.inside, m.outside, m.size))
-        };
         match self {
             ParentStep::IdMaps { uids, gids } => {
-                write!(f, "map uids")?;
-                ids(f, uids)?;
-                write!(f, " gids")?;
-                ids(f, gids)
+                write!(f, "map uids{} gids{}", step::maps(uids), step::maps(gids))
             }
             ParentStep::PlaceInCgroups => write!(f, "place the process in its cgroups"),
             ParentStep::OomScoreAdj { value, .. } => write!(f, "set oom_score_adj {value}"),

@@ -53,7 +53,7 @@ pub fn create(spec: &Spec, host: &Host, cgroup: Cgroup, options: &CreateOptions)
     let topology = topology(linux, host.in_user_namespace);
 
     let root_path = path(&spec.root.path);
-    let root = open.add(Open::Tree { path: root_path.clone(), recursive: true });
+    let root = open.add(Open::Tree { path: root_path.clone(), recursive: true, idmap: None });
     let start = open.add(Open::StartFifo(below(&options.state_directory, "start")));
     let verdict = open.add(Open::VerdictFifo(below(&options.state_directory, "verdict")));
 
@@ -111,7 +111,7 @@ pub fn create(spec: &Spec, host: &Host, cgroup: Cgroup, options: &CreateOptions)
         }
         init.push(Step::AttachRoot { tree: root, path: root_path, propagation: all });
     }
-    init.extend(crate::chroot::mounts(spec, &cgroup, &mut open));
+    init.extend(crate::chroot::mounts(spec, &cgroup, &mut open)?);
     init.extend(crate::chroot::devices(spec, host));
     if let Some(process) = &spec.process {
         // runc makes a missing working directory, and images rely on it.

@@ -12,11 +12,20 @@ use crate::console::ConsoleStep;
 use crate::hook::HookStep;
 use crate::namespace::Kind;
 use crate::process::{Account, Privileges, Program};
-use crate::spec::{MemoryPolicy, PropagationKind, Rlimit, Scheduler};
+use crate::spec::{IdMapping, MemoryPolicy, PropagationKind, Rlimit, Scheduler};
 
 /// A place in [`super::Plan::open`]: a descriptor that the child inherits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FdIndex(pub usize);
+
+/// An idmapping of a mount, mount_setattr(2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Idmap {
+    /// The user namespace.
+    pub namespace: FdIndex,
+    /// For all mounts of the tree.
+    pub recursive: bool,
+}
 
 /// What the parent opens before the clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +36,15 @@ pub enum Open {
         path: CString,
         /// With what is mounted below.
         recursive: bool,
+        /// Shown with the ids of a user namespace: a child in a user namespace lacks the power for it.
+        idmap: Option<Idmap>,
+    },
+    /// A new user namespace, for idmapped mounts: no process is in it.
+    UserNamespace {
+        /// uid_map.
+        uids: Vec<IdMapping>,
+        /// gid_map.
+        gids: Vec<IdMapping>,
     },
     /// A namespace's file, of which the kernel must say that it is of this kind.
     Namespace {
@@ -276,8 +294,12 @@ pub enum Signal {
 impl fmt::Display for Open {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Open::Tree { path, recursive } => {
-                write!(f, "open {} {}", if *recursive { "mount tree" } else { "mount" }, path.to_string_lossy())
+            Open::Tree { path, recursive, idmap } => {
+                write!(f, "open {} {}", if *recursive { "mount tree" } else { "mount" }, path.to_string_lossy())?;
+                idmap.map_or(Ok(()), |idmap| write!(f, " ({idmap})"))
+            }
+            Open::UserNamespace { uids, gids } => {
+                write!(f, "make user namespace with uids{} gids{}", maps(uids), maps(gids))
             }
             Open::Namespace { path, kind } => write!(f, "open {kind} namespace {}", path.to_string_lossy()),
             Open::Process { pid } => write!(f, "open process {pid}"),
@@ -286,6 +308,17 @@ impl fmt::Display for Open {
             Open::Socket(path) => write!(f, "connect to socket {}", path.to_string_lossy()),
         }
     }
+}
+
+impl fmt::Display for Idmap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.recursive { "ridmap" } else { "idmap" })
+    }
+}
+
+/// ` 0:1000:1`, inside, outside and size, for each.
+pub(super) fn maps(maps: &[IdMapping]) -> String {
+    maps.iter().map(|m| format!(" {}:{}:{}", m.inside, m.outside, m.size)).collect()
 }
 
 impl fmt::Display for Signal {

@@ -71,6 +71,22 @@ fn namespaces(at: Node<'_>) -> Result<Namespaces> {
 }
 
 fn id_mappings(at: Node<'_>, user: &Namespace) -> Result<Vec<IdMapping>> {
+    let mappings = mappings(at)?;
+    match user {
+        Namespace::Host if !mappings.is_empty() => {
+            Err(at.refuse("User namespace mappings specified, but USER namespace isn't enabled in the config"))
+        }
+        Namespace::New if mappings.is_empty() => Err(at.refuse("must be set for a new user namespace")),
+        // runc maps root first of all: it is who makes the container's files.
+        Namespace::New if !mappings.iter().any(|m| m.inside == 0) => {
+            Err(at.refuse("id 0 of the container must be mapped"))
+        }
+        _ => Ok(mappings),
+    }
+}
+
+/// Mappings that a user namespace can have.
+pub(super) fn mappings(at: Node<'_>) -> Result<Vec<IdMapping>> {
     /// UID_GID_MAP_MAX_EXTENTS of the kernel, user_namespaces(7).
     const LINES_MAX: usize = 340;
 
@@ -90,19 +106,6 @@ fn id_mappings(at: Node<'_>, user: &Namespace) -> Result<Vec<IdMapping>> {
         Ok(mapping)
     })?;
 
-    match user {
-        Namespace::Host if !mappings.is_empty() => {
-            return Err(at.refuse("User namespace mappings specified, but USER namespace isn't enabled in the config"));
-        }
-        Namespace::New if mappings.is_empty() => {
-            return Err(at.refuse("must be set for a new user namespace"));
-        }
-        // runc maps root first of all: it is who makes the container's files.
-        Namespace::New if !mappings.iter().any(|m| m.inside == 0) => {
-            return Err(at.refuse("id 0 of the container must be mapped"));
-        }
-        _ => {}
-    }
     if mappings.len() > LINES_MAX {
         return Err(at.refuse(format_args!("{} mappings, the kernel takes {LINES_MAX}", mappings.len())));
     }

@@ -169,7 +169,7 @@ fn spec(at: Node<'_>, bundle: &Path, warnings: &mut Vec<String>) -> Result<Spec>
         process,
         hostname: name("hostname")?,
         domainname: name("domainname")?,
-        mounts: o.field("mounts").list(|at| mount::mount(at, bundle, warnings))?,
+        mounts: o.field("mounts").list(|at| mount::mount(at, bundle, &linux, warnings))?,
         hooks: hooks(o.field("hooks"))?,
         annotations: annotations(o.field("annotations"))?,
         linux,

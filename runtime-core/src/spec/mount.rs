@@ -4,8 +4,9 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::json::Node;
-use super::types::{Mount, MountKind, Propagation, PropagationKind};
+use super::json::{Node, Object};
+use super::linux::mappings;
+use super::types::{Linux, Mount, MountIdmap, MountIds, MountKind, Namespace, Propagation, PropagationKind};
 use crate::Result;
 
 /// What an option asks for.
@@ -25,6 +26,8 @@ enum Act {
     ReadOnly(bool),
     /// A propagation type.
     Propagate(PropagationKind, bool),
+    /// `idmap`, `ridmap`.
+    Idmap { recursive: bool },
     /// `tmpcopyup`.
     CopyUp,
     /// Known, and refused by name.
@@ -56,7 +59,7 @@ const STRICTATIME: u64 = libc::MOUNT_ATTR_STRICTATIME;
 /// Every option that is not a file system's own, sorted by name: `config.md`, *Linux mount options*, and what runc and
 /// crun add to it. `features` lists these too.
 const OPTIONS: [(&str, Act); 64] = {
-    use Act::{Attr as A, Bind, CopyUp, Nothing, Propagate, ReadOnly, RecAttr as R, Super, Unsupported};
+    use Act::{Attr as A, Bind, CopyUp, Idmap, Nothing, Propagate, ReadOnly, RecAttr as R, Super, Unsupported};
     use Attr::{Atime, Clear, NotAtime, Set};
     use PropagationKind::{Private, Shared, Slave, Unbindable};
     [
@@ -69,7 +72,7 @@ const OPTIONS: [(&str, Act); 64] = {
         ("diratime", A(Clear(NODIRATIME))),
         ("dirsync", Super(libc::MS_DIRSYNC, true)),
         ("exec", A(Clear(NOEXEC))),
-        ("idmap", Unsupported),
+        ("idmap", Idmap { recursive: false }),
         ("iversion", Super(libc::MS_I_VERSION, true)),
         ("lazytime", Super(libc::MS_LAZYTIME, true)),
         // silent and loud: whether mount(2) may write to the kernel's log. Nothing that a container could observe.
@@ -94,7 +97,7 @@ const OPTIONS: [(&str, Act); 64] = {
         ("relatime", A(Atime(RELATIME))),
         ("remount", Unsupported),
         ("rexec", R(Clear(NOEXEC))),
-        ("ridmap", Unsupported),
+        ("ridmap", Idmap { recursive: true }),
         ("rnoatime", R(Atime(NOATIME))),
         ("rnodev", R(Set(NODEV))),
         ("rnodiratime", R(Set(NODIRATIME))),
@@ -177,11 +180,12 @@ impl Attrs {
 }
 
 /// Reads one of `mounts`. A relative source of a bind is taken from `bundle`.
-pub(super) fn mount(at: Node<'_>, bundle: &Path, warnings: &mut Vec<String>) -> Result<Mount> {
+pub(super) fn mount(at: Node<'_>, bundle: &Path, linux: &Linux, warnings: &mut Vec<String>) -> Result<Mount> {
     let o = at.object()?;
 
     let mut bind = None;
     let mut copy_up = false;
+    let mut idmap_option = None;
     let (mut attrs, mut rec_attrs) = (Attrs::default(), Attrs::default());
     let mut sb_flags = 0;
     let mut propagation = Vec::new();
@@ -209,13 +213,16 @@ pub(super) fn mount(at: Node<'_>, bundle: &Path, warnings: &mut Vec<String>) -> 
                 sb_flags &= !libc::MS_RDONLY;
             }
             Act::Propagate(kind, recursive) => propagation.push(Propagation { kind, recursive }),
+            Act::Idmap { recursive } => {
+                let before = idmap_option.as_ref().is_some_and(|(recursive, _)| *recursive);
+                idmap_option = Some((recursive || before, at.to_string()));
+            }
             Act::CopyUp => copy_up = true,
             Act::Unsupported => return Err(at.unsupported(format_args!("the option {option} is not supported"))),
         }
         Ok(())
     })?;
-    o.field("uidMappings").must_be_unset()?;
-    o.field("gidMappings").must_be_unset()?;
+    let idmap = idmap(&o, idmap_option, linux)?;
 
     let (fstype, source) = (o.field("type"), o.field("source"));
     let kind = match (bind, fstype.text()?) {
@@ -272,7 +279,34 @@ pub(super) fn mount(at: Node<'_>, bundle: &Path, warnings: &mut Vec<String>) -> 
         rec_attr_set: rec_attrs.set,
         rec_attr_clear: rec_attrs.clear,
         propagation,
+        idmap,
     })
+}
+
+/// `option` is whether it says `ridmap`, and where. Mappings without the option are applied to the one mount, as runc does:
+/// containerd wrote such.
+fn idmap(o: &Object<'_>, option: Option<(bool, String)>, linux: &Linux) -> Result<Option<MountIdmap>> {
+    let (uids_at, gids_at) = (o.field("uidMappings"), o.field("gidMappings"));
+    let (uids, gids) = (mappings(uids_at)?, mappings(gids_at)?);
+    let ids = match (uids.is_empty(), gids.is_empty()) {
+        (false, false) => MountIds::Mappings { uids, gids },
+        (true, false) => return Err(uids_at.refuse("must be set along with gidMappings")),
+        (false, true) => return Err(gids_at.refuse("must be set along with uidMappings")),
+        (true, true) => {
+            let Some((_, pointer)) = &option else { return Ok(None) };
+            match &linux.namespaces.user {
+                Namespace::New => {
+                    MountIds::Mappings { uids: linux.uid_mappings.clone(), gids: linux.gid_mappings.clone() }
+                }
+                Namespace::Path(path) => MountIds::Namespace(path.clone()),
+                Namespace::Host => {
+                    let why = "without uidMappings and gidMappings, an idmapped mount needs a user namespace";
+                    return Err(crate::Error::refused(pointer, why));
+                }
+            }
+        }
+    };
+    Ok(Some(MountIdmap { ids, recursive: option.is_some_and(|(recursive, _)| recursive) }))
 }
 
 /// A file system's own options in one string: mount(2) takes them as one text and parts them at commas, fsconfig(2)

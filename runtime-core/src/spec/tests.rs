@@ -373,9 +373,9 @@ const REFUSALS: &[(&str, &str, &str)] = &[
     ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["bind", "ro", "mode=1"]}]"#,
         "/mounts/0/options/2: bind mounts cannot have any filesystem-specific options applied"),
     ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["bind", "idmap"]}]"#,
-        "/mounts/0/options/1: the option idmap is not supported"),
+        "/mounts/0/options/1: without uidMappings and gidMappings, an idmapped mount needs a user namespace"),
     ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["rbind", "ridmap"]}]"#,
-        "/mounts/0/options/1: the option ridmap is not supported"),
+        "/mounts/0/options/1: without uidMappings and gidMappings, an idmapped mount needs a user namespace"),
     ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["rbind", "src-nofollow"]}]"#,
         "/mounts/0/options/1: the option src-nofollow is not supported"),
     ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["copy-symlink"]}]"#,
@@ -388,9 +388,13 @@ const REFUSALS: &[(&str, &str, &str)] = &[
     ("/mounts", r#"[{"destination": "/a", "type": "tmpfs", "options": ["a\u0000"]}]"#,
         "/mounts/0/options/0: must not hold a NUL byte"),
     ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["bind"], "uidMappings": [{}]}]"#,
-        "/mounts/0/uidMappings: is not supported"),
-    ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["bind"], "gidMappings": [{}]}]"#,
-        "/mounts/0/gidMappings: is not supported"),
+        "/mounts/0/uidMappings/0/containerID: must be set"),
+    ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["bind"],
+        "gidMappings": [{"containerID": 1, "hostID": 2, "size": 1}]}]"#,
+        "/mounts/0/uidMappings: must be set along with gidMappings"),
+    ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["bind", "idmap"],
+        "uidMappings": [{"containerID": 1, "hostID": 2, "size": 1}], "gidMappings": []}]"#,
+        "/mounts/0/gidMappings: must be set along with uidMappings"),
     // linux
     ("/linux/intelRdt", r#"{"closID": "a"}"#, "/linux/intelRdt: is not supported"),
     ("/linux/memoryPolicy", "{}", "/linux/memoryPolicy/mode: must be set"),
@@ -732,6 +736,7 @@ fn the_mount_options() {
         rec_attr_set: 0,
         rec_attr_clear: 0,
         propagation: vec![],
+        idmap: None,
     };
     assert_eq!(mount(&["defaults", "loud", "silent"]), plain);
 
@@ -815,6 +820,43 @@ fn the_mount_options() {
 
     let MountKind::Filesystem { copy_up, .. } = mount(&["tmpcopyup"]).kind else { panic!() };
     assert!(copy_up);
+}
+
+#[test]
+fn idmapped_mounts() {
+    let maps = |outside| vec![IdMapping { inside: 0, outside, size: 10 }];
+    let json = |outside| json!([{"containerID": 0, "hostID": outside, "size": 10}]);
+    let check = |options: &[&str], own: bool, user: &Value, expected: Option<MountIdmap>| {
+        let mut mount = json!({"destination": "/a", "source": "/s", "options": options});
+        if own {
+            mount["uidMappings"] = json(5);
+            mount["gidMappings"] = json(6);
+        }
+        let mut config = edited(&[("/mounts", &json!([mount]).to_string())]);
+        if !user.is_null() {
+            config["linux"]["namespaces"].as_array_mut().unwrap().push(user.clone());
+        }
+        if user.is_object() && user.get("path").is_none() {
+            config["linux"]["uidMappings"] = json(100);
+            config["linux"]["gidMappings"] = json(200);
+        }
+        assert_eq!(read(&config).unwrap().0.mounts[0].idmap, expected, "{config}");
+    };
+    let mapped = |uids, gids, recursive| {
+        Some(MountIdmap { ids: MountIds::Mappings { uids: maps(uids), gids: maps(gids) }, recursive })
+    };
+    let (none, new, joined) = (Value::Null, json!({"type": "user"}), json!({"type": "user", "path": "/u"}));
+    for user in [&none, &new, &joined] {
+        check(&["bind"], false, user, None);
+        check(&["bind", "idmap"], true, user, mapped(5, 6, false));
+        check(&["rbind", "ridmap"], true, user, mapped(5, 6, true));
+        check(&["rbind", "ridmap", "idmap"], true, user, mapped(5, 6, true));
+        // As runc: without the option too.
+        check(&["rbind"], true, user, mapped(5, 6, false));
+    }
+    check(&["bind", "idmap"], false, &new, mapped(100, 200, false));
+    let namespace = MountIds::Namespace("/u".into());
+    check(&["rbind", "ridmap"], false, &joined, Some(MountIdmap { ids: namespace, recursive: true }));
 }
 
 #[test]

@@ -164,6 +164,28 @@ pub struct Mount {
     pub rec_attr_clear: u64,
     /// Propagation changes, in the order in which they were written.
     pub propagation: Vec<Propagation>,
+    /// `idmap`, `ridmap`, `uidMappings`, `gidMappings`.
+    pub idmap: Option<MountIdmap>,
+}
+
+/// How ids on a mount's file system are shown, mount_setattr(2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountIdmap {
+    /// Whose mappings.
+    pub ids: MountIds,
+    /// `ridmap`: also for the mounts below.
+    pub recursive: bool,
+}
+
+/// The user namespace of an idmapped mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum MountIds {
+    /// A new one for the mount, with the mount's own mappings or those of the container's new user namespace: an id on the
+    /// file system is taken for the one inside and shown as the one outside.
+    Mappings { uids: Vec<IdMapping>, gids: Vec<IdMapping> },
+    /// The existing one that the container joins.
+    Namespace(PathBuf),
 }
 
 /// What a mount is made of.

@@ -42,8 +42,18 @@ pub fn open_tree_clone(dir: BorrowedFd<'_>, path: &CStr, recursive: bool) -> Res
 
 /// mount_setattr(2), kernel 5.12, on the mount that `path` below `dir` is the root of.
 pub fn mount_setattr(dir: BorrowedFd<'_>, path: &CStr, recursive: bool, what: MountAttr) -> Result<()> {
+    set_attributes(dir, path, recursive, [what.set, what.clear, what.propagation, 0])
+}
+
+/// mount_setattr(2), MOUNT_ATTR_IDMAP, kernel 5.12: shows the ids on a detached mount, and on all below it when
+/// `recursive`, with those of a user namespace. EINVAL: the file system can't.
+pub fn idmap_mount(mount: BorrowedFd<'_>, recursive: bool, user_namespace: BorrowedFd<'_>) -> Result<()> {
+    set_attributes(mount, c"", recursive, [attr::IDMAP, 0, 0, raw(user_namespace) as u64])
+}
+
+/// `attr` is the kernel's struct mount_attr: to set, to clear, propagation, user namespace.
+fn set_attributes(dir: BorrowedFd<'_>, path: &CStr, recursive: bool, attr: [u64; 4]) -> Result<()> {
     const RECURSIVE: i32 = 0x8000;
-    let attr: [u64; 4] = [what.set, what.clear, what.propagation, 0];
     let flags = libc::AT_EMPTY_PATH | if recursive { RECURSIVE } else { 0 };
     let args = [raw(dir), path.as_ptr() as usize, flags as usize, attr.as_ptr() as usize, size_of_val(&attr), 0];
     // SAFETY: `path` ends with a NUL; `attr` is the kernel's struct mount_attr, four u64.
