@@ -141,6 +141,8 @@ fn cases() -> Vec<(&'static str, Change)> {
             mounts.push(
                 json!({"destination": "/over", "type": "overlay", "source": "overlay", "options": [lower, "ro"]}),
             );
+            mounts.push(json!({"destination": "/bound", "options": ["remount", "bind", "nosuid", "rnodev"]}));
+            mounts.push(json!({"destination": "/copied", "options": ["remount", "rw", "size=2m", "slave"]}));
             let map = json!([{"containerID": 0, "hostID": 5000, "size": 10}]);
             mounts.push(json!({"destination": "/shown", "type": "tmpfs", "source": "t", "options": ["idmap"],
                 "uidMappings": map, "gidMappings": map}));

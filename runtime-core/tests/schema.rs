@@ -131,6 +131,10 @@ fn features_follow_their_schema() {
 fn features_promise_what_is_accepted() {
     let features = serde_json::to_value(features()).unwrap();
     let accepts = |version: &Value, option: &Value| {
+        // A remount makes no mount that could be idmapped.
+        if option == "remount" {
+            return;
+        }
         let kind = if option == "tmpcopyup" { "tmpfs" } else { "proc" };
         let map = serde_json::json!([{"containerID": 0, "hostID": 1, "size": 1}]);
         let config = serde_json::json!({

@@ -261,7 +261,7 @@ fn take(step: &Step, context: &Context<'_>, memory: &mut Memory) -> Result<(), F
         Step::Device(node) => chroot::apply::device(context, node),
         Step::Symlink { path, target, replace } => chroot::apply::symlink(context, path, target, *replace),
         Step::Directory { path } => chroot::apply::directory(context, path),
-        Step::Remount { path, attr_set } => chroot::apply::remount(context, path, *attr_set),
+        Step::Remount(remount) => chroot::apply::remount(context, remount),
         Step::PivotRoot => chroot::apply::pivot(context),
         Step::MoveRoot => chroot::apply::move_root(context),
         Step::Chroot => chroot::apply::change_root(context),

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::in_root::{self, Parent};
-use super::{DeviceNode, LegacyMount, MountSource, MountStep, NewFilesystem, Target};
+use super::{DeviceNode, LegacyMount, MountSource, MountStep, NewFilesystem, RemountStep, Target};
 use crate::child::{Context, Failure};
 use crate::plan::FdIndex;
 use crate::spec::{Propagation, PropagationKind};
@@ -24,6 +24,7 @@ pub(crate) const SOURCE_FAILED: u32 = 5;
 pub(crate) const TARGET_FAILED: u32 = 6;
 pub(crate) const COPY_UP_FAILED: u32 = 7;
 pub(crate) const IDMAP_FAILED: u32 = 8;
+pub(crate) const NOT_A_MOUNT: u32 = 9;
 
 fn ms(kind: PropagationKind) -> u64 {
     match kind {
@@ -271,10 +272,32 @@ pub(crate) fn directory(context: &Context<'_>, path: &CStr) -> Result<(), Failur
     }
 }
 
-pub(crate) fn remount(context: &Context<'_>, path: &CStr, set: u64) -> Result<(), Failure> {
+pub(crate) fn remount(context: &Context<'_>, step: &RemountStep) -> Result<(), Failure> {
     let root = context.root()?;
-    let mount = in_root::open(root.as_fd(), path, 0)?;
-    Ok(sys::mount_setattr(mount.as_fd(), c"", false, MountAttr { set, ..MountAttr::default() })?)
+    let mount = in_root::open(root.as_fd(), &step.path, 0)?;
+    let mount = mount.as_fd();
+    let not_a_mount = |errno| match errno {
+        Errno(libc::EINVAL) => Failure::new(errno, NOT_A_MOUNT),
+        errno => errno.into(),
+    };
+    // Also where nothing changes: it tells whether something is mounted there.
+    let what = MountAttr { set: step.attr_set, clear: step.attr_clear, propagation: 0 };
+    sys::mount_setattr(mount, c"", false, what).map_err(not_a_mount)?;
+    if step.rec_attr_set | step.rec_attr_clear != 0 {
+        let what = MountAttr { set: step.rec_attr_set, clear: step.rec_attr_clear, propagation: 0 };
+        sys::mount_setattr(mount, c"", true, what)?;
+    }
+    if !step.superblock.is_empty() {
+        let file_system = sys::fspick(mount).map_err(not_a_mount)?;
+        for (key, value) in &step.superblock {
+            sys::fsconfig_set(file_system.as_fd(), key, value.as_deref())?;
+        }
+        sys::fsconfig_reconfigure(file_system.as_fd())?;
+    }
+    for &Propagation { kind, recursive } in &step.propagation {
+        propagate(mount, kind, recursive)?;
+    }
+    Ok(())
 }
 
 /// pivot_root(2) onto itself: the old root lands on top of the new one, is made a slave so that its unmounting does not

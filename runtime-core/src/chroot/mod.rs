@@ -105,6 +105,25 @@ pub enum Target {
     ProcRoot,
 }
 
+/// A change of a mount that is in place, decided.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RemountStep {
+    /// In the container.
+    pub path: CString,
+    /// `MOUNT_ATTR_*` to set.
+    pub attr_set: u64,
+    /// `MOUNT_ATTR_*` to clear.
+    pub attr_clear: u64,
+    /// `MOUNT_ATTR_*` to set on all mounts of the tree.
+    pub rec_attr_set: u64,
+    /// `MOUNT_ATTR_*` to clear on all mounts of the tree.
+    pub rec_attr_clear: u64,
+    /// Parameters of the file system to change: with a value, or as a flag.
+    pub superblock: Vec<(CString, Option<CString>)>,
+    /// Propagation changes, in order.
+    pub propagation: Vec<Propagation>,
+}
+
 /// A device node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceNode {
@@ -172,6 +191,7 @@ pub(crate) fn mounts(spec: &Spec, cgroup: &cgroup::Cgroup, open: &mut Opens) -> 
                 let source = bind_source(spec, open, source, *recursive, idmap);
                 steps.push(Step::Mount(MountStep { source, ..mount_step(mount) }));
             }
+            MountKind::Remount { .. } => steps.push(remount(spec, index, mount)),
             MountKind::Filesystem { .. } => {
                 let step = filesystem(mount, label, idmap);
                 if let MountSource::New(NewFilesystem { idmap: Some(_), legacy: Some(_), .. }) = step.source {
@@ -188,7 +208,7 @@ pub(crate) fn mounts(spec: &Spec, cgroup: &cgroup::Cgroup, open: &mut Opens) -> 
 /// Why not, where it is known before.
 fn never_idmapped(spec: &Spec, mount: &Mount) -> Option<&'static str> {
     match &mount.kind {
-        MountKind::Bind { .. } => None,
+        MountKind::Bind { .. } | MountKind::Remount { .. } => None,
         // EPERM: it takes power over the idmapping's namespace, which is none below the container's.
         _ if spec.linux.namespaces.user != Namespace::Host => {
             Some("in a user namespace only bind mounts can be idmapped")
@@ -208,10 +228,43 @@ fn idmapping(idmap: &MountIdmap, open: &mut Opens) -> Idmap {
 
 /// What was kept writable while others were mounted below it, and becomes read-only when all is in place.
 pub(crate) fn seals(spec: &Spec) -> impl Iterator<Item = Step> + '_ {
-    spec.mounts
-        .iter()
-        .filter(|m| sealed_later(m) && m.attr_set & attr::RDONLY != 0)
-        .map(|mount| Step::Remount { path: clean(&mount.destination), attr_set: attr::RDONLY })
+    let mounts = spec.mounts.iter().enumerate();
+    mounts.filter(|(_, m)| sealed_later(m)).filter_map(|(index, mount)| {
+        let mut later = spec.mounts[index + 1..].iter().rev().filter(|m| remounts(m, mount));
+        let last = later.find(|m| (m.attr_set | m.attr_clear) & attr::RDONLY != 0).unwrap_or(mount);
+        (last.attr_set & attr::RDONLY != 0).then(|| {
+            let path = clean(&mount.destination);
+            Step::Remount(RemountStep { path, attr_set: attr::RDONLY, ..RemountStep::default() })
+        })
+    })
+}
+
+fn remounts(later: &Mount, mount: &Mount) -> bool {
+    matches!(later.kind, MountKind::Remount { .. }) && clean(&later.destination) == clean(&mount.destination)
+}
+
+fn remount(spec: &Spec, index: usize, mount: &Mount) -> Step {
+    let mut superblock = Vec::new();
+    // What is sealed later is made read-only then.
+    let sealed = spec.mounts[..index].iter().any(|earlier| sealed_later(earlier) && remounts(mount, earlier));
+    let kept = if sealed { attr::RDONLY } else { 0 };
+    if let MountKind::Remount { bind: false, data, sb_set, sb_clear } = &mount.kind {
+        let flags = SB_FLAGS.iter().filter(|(bit, ..)| !(sealed && *bit == libc::MS_RDONLY));
+        superblock.extend(flags.filter_map(|(bit, on, off)| {
+            let name = if sb_set & bit != 0 { on } else { off };
+            ((sb_set | sb_clear) & bit != 0).then(|| ((*name).to_owned(), None))
+        }));
+        superblock.extend(data.iter().map(|option| parameter(option)));
+    }
+    Step::Remount(RemountStep {
+        path: clean(&mount.destination),
+        attr_set: mount.attr_set & !kept,
+        attr_clear: mount.attr_clear & !kept,
+        rec_attr_set: mount.rec_attr_set,
+        rec_attr_clear: mount.rec_attr_clear,
+        superblock,
+        propagation: mount.propagation.clone(),
+    })
 }
 
 /// A tmpfs may be the place for other mounts' targets, and /dev for the default devices.
@@ -272,8 +325,8 @@ fn filesystem(mount: &Mount, label: Option<&CStr>, idmap: Option<Idmap>) -> Moun
     let sealed = sealed_later(mount);
     let mut parameters: Vec<_> = SB_FLAGS
         .iter()
-        .filter(|(bit, _)| sb_flags & bit != 0 && !(sealed && *bit == libc::MS_RDONLY))
-        .map(|(_, name)| ((*name).to_owned(), None))
+        .filter(|(bit, ..)| sb_flags & bit != 0 && !(sealed && *bit == libc::MS_RDONLY))
+        .map(|(_, on, _)| ((*on).to_owned(), None))
         .collect();
     parameters.extend(data.iter().map(|option| parameter(option)));
     let has_label = parameters.iter().any(|(key, _)| key.as_c_str() == c"context");
@@ -305,13 +358,13 @@ fn filesystem(mount: &Mount, label: Option<&CStr>, idmap: Option<Idmap>) -> Moun
 /// runc and the engines' policies expect these with the labels that the kernel gives them.
 const UNLABELLED: [&CStr; 5] = [c"proc", c"sysfs", c"cgroup", c"cgroup2", c"mqueue"];
 
-/// Superblock flags as fsconfig(2) knows them.
-const SB_FLAGS: [(u64, &CStr); 5] = [
-    (libc::MS_RDONLY, c"ro"),
-    (libc::MS_SYNCHRONOUS, c"sync"),
-    (libc::MS_DIRSYNC, c"dirsync"),
-    (libc::MS_MANDLOCK, c"mand"),
-    (1 << 25, c"lazytime"),
+/// Superblock flags as fsconfig(2) knows them, on and off (fs/fs_context.c). dirsync has no opposite, in mount(8) neither.
+const SB_FLAGS: [(u64, &CStr, &CStr); 5] = [
+    (libc::MS_RDONLY, c"ro", c"rw"),
+    (libc::MS_SYNCHRONOUS, c"sync", c"async"),
+    (libc::MS_DIRSYNC, c"dirsync", c"dirsync"),
+    (libc::MS_MANDLOCK, c"mand", c"nomand"),
+    (libc::MS_LAZYTIME, c"lazytime", c"nolazytime"),
 ];
 
 /// `key=value` or a flag.
@@ -430,7 +483,8 @@ fn cgroup_mounts(spec: &Spec, cgroup: &cgroup::Cgroup, mount: &Mount, steps: &mu
         }
     }
     if readonly != 0 {
-        steps.push(Step::Remount { path: step.target, attr_set: readonly });
+        let seal = RemountStep { path: step.target, attr_set: readonly, ..RemountStep::default() };
+        steps.push(Step::Remount(seal));
     }
 }
 
@@ -523,6 +577,39 @@ pub(crate) fn attr_names(attributes: u64) -> String {
     .join(",")
 }
 
+/// Attributes to set and to clear, of a mount and of all below it, as far as there are any.
+fn changes([set, clear, rec_set, rec_clear]: [u64; 4]) -> impl Iterator<Item = String> {
+    // A change of the access time's mode clears all modes first: the new one tells.
+    let cleared = if clear & attr::ATIME == attr::ATIME { clear & !attr::ATIME } else { clear };
+    let all = [(set, ""), (cleared, "-"), (rec_set, "r:"), (rec_clear, "-r:")];
+    let names = all.into_iter().map(|(bits, prefix)| (attr_names(bits), prefix));
+    names.filter(|(names, _)| !names.is_empty()).map(|(names, prefix)| format!("{prefix}{names}"))
+}
+
+fn parameter_text((key, value): &(CString, Option<CString>)) -> String {
+    match value {
+        Some(value) => format!("{}={}", key.to_string_lossy(), value.to_string_lossy()),
+        None => key.to_string_lossy().into_owned(),
+    }
+}
+
+fn propagation_name(propagation: &Propagation) -> String {
+    format!("{}{}", if propagation.recursive { "r" } else { "" }, propagation.kind)
+}
+
+impl fmt::Display for RemountStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let attributes = [self.attr_set, self.attr_clear, self.rec_attr_set, self.rec_attr_clear];
+        let mut options: Vec<_> = changes(attributes).collect();
+        if !self.superblock.is_empty() {
+            let own: Vec<_> = self.superblock.iter().map(parameter_text).collect();
+            options.push(format!("file system {}", own.join(" ")));
+        }
+        options.extend(self.propagation.iter().map(propagation_name));
+        write!(f, "remount {} ({})", self.path.to_string_lossy(), options.join(","))
+    }
+}
+
 impl fmt::Display for MountStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = |s: &CString| s.to_string_lossy().into_owned();
@@ -531,23 +618,12 @@ impl fmt::Display for MountStep {
             MountSource::New(new) => write!(f, "mount {}", text(&new.fstype))?,
         }
         write!(f, " on {}", text(&self.target))?;
-        let mut options = vec![attr_names(self.attr_set)];
-        // A change of the access time's mode clears all modes first: the new one tells.
-        let cleared =
-            if self.attr_clear & attr::ATIME == attr::ATIME { self.attr_clear & !attr::ATIME } else { self.attr_clear };
-        options.extend([(cleared, "-"), (self.rec_attr_set, "r:"), (self.rec_attr_clear, "-r:")].map(
-            |(bits, prefix)| {
-                let names = attr_names(bits);
-                if names.is_empty() { names } else { format!("{prefix}{names}") }
-            },
-        ));
+        let mut options =
+            changes([self.attr_set, self.attr_clear, self.rec_attr_set, self.rec_attr_clear]).collect::<Vec<_>>();
         if let MountSource::New(new) = &self.source {
             let own =
                 new.parameters.iter().filter(|(key, _)| key.as_c_str() != c"ro" || self.attr_set & attr::RDONLY == 0);
-            options.extend(own.map(|(key, value)| match value {
-                Some(value) => format!("{}={}", text(key), text(value)),
-                None => text(key),
-            }));
+            options.extend(own.map(parameter_text));
             let iversion = new.legacy.as_ref().is_some_and(|legacy| legacy.flags & libc::MS_I_VERSION != 0);
             options.extend(iversion.then(|| "iversion".to_owned()));
             options.extend(new.idmap.map(|idmap| idmap.to_string()));
@@ -555,8 +631,7 @@ impl fmt::Display for MountStep {
                 options.push("tmpcopyup".to_owned());
             }
         }
-        options.extend(self.propagation.iter().map(|p| format!("{}{}", if p.recursive { "r" } else { "" }, p.kind)));
-        options.retain(|o| !o.is_empty());
+        options.extend(self.propagation.iter().map(propagation_name));
         if options.is_empty() { Ok(()) } else { write!(f, " ({})", options.join(",")) }
     }
 }

@@ -60,6 +60,7 @@ pub(crate) fn describe(step: &Step, failure: Failure) -> Error {
         (Step::Mount(_), chroot::SOURCE_FAILED) => plain().context("open its source"),
         (Step::Mount(_), chroot::TARGET_FAILED) => plain().context("open its target"),
         (Step::Mount(_), chroot::COPY_UP_FAILED) => plain().context("copy up"),
+        (Step::Remount(_), chroot::NOT_A_MOUNT) => ours("nothing is mounted there"),
         (Step::Mount(_), chroot::IDMAP_FAILED) => plain().context("idmap it"),
         (Step::MaskPaths { paths, .. }, detail) => {
             let path = paths.get((detail >> 8) as usize).map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();

@@ -7,7 +7,7 @@
 use std::ffi::CString;
 use std::fmt;
 
-use crate::chroot::{DeviceNode, MountStep};
+use crate::chroot::{DeviceNode, MountStep, RemountStep};
 use crate::console::ConsoleStep;
 use crate::hook::HookStep;
 use crate::namespace::Kind;
@@ -176,13 +176,9 @@ pub enum Step {
         /// In the container.
         path: CString,
     },
-    /// Change attributes of the mount at a path: what had to be writable while others were mounted below it.
-    Remount {
-        /// In the container.
-        path: CString,
-        /// `MOUNT_ATTR_*` to set.
-        attr_set: u64,
-    },
+    /// Change the mount at a path: as the configuration says, or because it had to be writable while others were mounted
+    /// below it.
+    Remount(RemountStep),
     /// The root filesystem becomes `/`, and the old `/` is gone.
     PivotRoot,
     /// The root filesystem is moved over `/` (`--no-pivot`: a root on ramfs can't be pivoted away from).
@@ -362,9 +358,7 @@ impl fmt::Display for Step {
             Step::Device(device) => device.fmt(f),
             Step::Symlink { path, target, .. } => write!(f, "link {} to {}", text(path), text(target)),
             Step::Directory { path } => write!(f, "make directory {}", text(path)),
-            Step::Remount { path, attr_set } => {
-                write!(f, "remount {} ({})", text(path), crate::chroot::attr_names(*attr_set))
-            }
+            Step::Remount(remount) => remount.fmt(f),
             Step::PivotRoot => write!(f, "pivot root"),
             Step::MoveRoot => write!(f, "move root to /"),
             Step::Chroot => write!(f, "chroot"),

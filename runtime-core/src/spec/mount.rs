@@ -28,6 +28,8 @@ enum Act {
     Propagate(PropagationKind, bool),
     /// `idmap`, `ridmap`.
     Idmap { recursive: bool },
+    /// `remount`.
+    Remount,
     /// `tmpcopyup`.
     CopyUp,
     /// Known, and refused by name.
@@ -59,7 +61,9 @@ const STRICTATIME: u64 = libc::MOUNT_ATTR_STRICTATIME;
 /// Every option that is not a file system's own, sorted by name: `config.md`, *Linux mount options*, and what runc and
 /// crun add to it. `features` lists these too.
 const OPTIONS: [(&str, Act); 64] = {
-    use Act::{Attr as A, Bind, CopyUp, Idmap, Nothing, Propagate, ReadOnly, RecAttr as R, Super, Unsupported};
+    use Act::{
+        Attr as A, Bind, CopyUp, Idmap, Nothing, Propagate, ReadOnly, RecAttr as R, Remount, Super, Unsupported,
+    };
     use Attr::{Atime, Clear, NotAtime, Set};
     use PropagationKind::{Private, Shared, Slave, Unbindable};
     [
@@ -95,7 +99,7 @@ const OPTIONS: [(&str, Act); 64] = {
         ("rdev", R(Clear(NODEV))),
         ("rdiratime", R(Clear(NODIRATIME))),
         ("relatime", A(Atime(RELATIME))),
-        ("remount", Unsupported),
+        ("remount", Remount),
         ("rexec", R(Clear(NOEXEC))),
         ("ridmap", Idmap { recursive: true }),
         ("rnoatime", R(Atime(NOATIME))),
@@ -187,7 +191,8 @@ pub(super) fn mount(at: Node<'_>, bundle: &Path, linux: &Linux, warnings: &mut V
     let mut copy_up = false;
     let mut idmap_option = None;
     let (mut attrs, mut rec_attrs) = (Attrs::default(), Attrs::default());
-    let mut sb_flags = 0;
+    let (mut sb_flags, mut sb_clear) = (0, 0);
+    let mut remount = false;
     let mut propagation = Vec::new();
     let mut data = Vec::new();
     let options = o.field("options");
@@ -202,21 +207,30 @@ pub(super) fn mount(at: Node<'_>, bundle: &Path, linux: &Linux, warnings: &mut V
             Act::Bind { recursive } => bind = Some(recursive || bind == Some(true)),
             Act::Attr(attr) => attrs.apply(attr),
             Act::RecAttr(attr) => rec_attrs.apply(attr),
-            Act::Super(flag, true) => sb_flags |= flag,
-            Act::Super(flag, false) => sb_flags &= !flag,
+            Act::Super(flag, true) => {
+                sb_flags |= flag;
+                sb_clear &= !flag;
+            }
+            Act::Super(flag, false) => {
+                sb_flags &= !flag;
+                sb_clear |= flag;
+            }
             Act::ReadOnly(true) => {
                 attrs.apply(Attr::Set(RDONLY));
                 sb_flags |= libc::MS_RDONLY;
+                sb_clear &= !libc::MS_RDONLY;
             }
             Act::ReadOnly(false) => {
                 attrs.apply(Attr::Clear(RDONLY));
                 sb_flags &= !libc::MS_RDONLY;
+                sb_clear |= libc::MS_RDONLY;
             }
             Act::Propagate(kind, recursive) => propagation.push(Propagation { kind, recursive }),
             Act::Idmap { recursive } => {
                 let before = idmap_option.as_ref().is_some_and(|(recursive, _)| *recursive);
                 idmap_option = Some((recursive || before, at.to_string()));
             }
+            Act::Remount => remount = true,
             Act::CopyUp => copy_up = true,
             Act::Unsupported => return Err(at.unsupported(format_args!("the option {option} is not supported"))),
         }
@@ -226,6 +240,22 @@ pub(super) fn mount(at: Node<'_>, bundle: &Path, linux: &Linux, warnings: &mut V
 
     let (fstype, source) = (o.field("type"), o.field("source"));
     let kind = match (bind, fstype.text()?) {
+        (bind, _) if remount => {
+            if idmap.is_some() {
+                return Err(options.refuse("a mount in place can't be idmapped"));
+            }
+            if let Some((pointer, _)) = data.first().filter(|_| bind.is_some()) {
+                return Err(crate::Error::refused(
+                    pointer,
+                    "bind mounts cannot have any filesystem-specific options applied",
+                ));
+            }
+            if (sb_flags | sb_clear) & libc::MS_I_VERSION != 0 {
+                return Err(options.unsupported("the option iversion can't be changed by remount"));
+            }
+            let data = data.into_iter().flat_map(|(_, options)| options).collect();
+            MountKind::Remount { bind: bind.is_some(), data, sb_set: sb_flags, sb_clear }
+        }
         (Some(recursive), _) => {
             // The kernel ignores them for a bind, so nobody would get what he asked for. runc since 1.2 refuses too.
             if let Some((pointer, _)) = data.first() {

@@ -380,8 +380,14 @@ const REFUSALS: &[(&str, &str, &str)] = &[
         "/mounts/0/options/1: the option src-nofollow is not supported"),
     ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["copy-symlink"]}]"#,
         "/mounts/0/options/0: the option copy-symlink is not supported"),
-    ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["remount"]}]"#,
-        "/mounts/0/options/0: the option remount is not supported"),
+    ("/mounts", r#"[{"destination": "/a", "options": ["remount", "bind", "mode=1"]}]"#,
+        "/mounts/0/options/2: bind mounts cannot have any filesystem-specific options applied"),
+    ("/mounts", r#"[{"destination": "/a", "options": ["remount", "iversion"]}]"#,
+        "/mounts/0/options: the option iversion can't be changed by remount"),
+    ("/mounts", r#"[{"destination": "/a", "options": ["remount", "idmap"],
+        "uidMappings": [{"containerID": 1, "hostID": 2, "size": 1}],
+        "gidMappings": [{"containerID": 1, "hostID": 2, "size": 1}]}]"#,
+        "/mounts/0/options: a mount in place can't be idmapped"),
     ("/mounts", r#"[{"destination": "/a", "type": "tmpfs", "options": [""]}]"#, "/mounts/0/options/0: must be set"),
     ("/mounts", r#"[{"destination": "/a", "type": "proc", "options": ["tmpcopyup"]}]"#,
         "/mounts/0/options: tmpcopyup is for tmpfs only"),
@@ -871,6 +877,14 @@ fn mount_kinds() {
         {
             check(json!({"destination": "/a", "type": kind, "source": "/s", "options": options}), bind(recursive));
         }
+    }
+    for (options, bind, data, sb_set, sb_clear) in [
+        (vec!["remount", "ro", "size=1k", "nolazytime"], false, vec!["size=1k"], libc::MS_RDONLY, libc::MS_LAZYTIME),
+        (vec!["bind", "remount", "rw"], true, vec![], 0, libc::MS_RDONLY),
+        (vec!["sync", "async", "remount", "async", "sync"], false, vec![], libc::MS_SYNCHRONOUS, 0),
+    ] {
+        let expected = MountKind::Remount { bind, data: strings(&data), sb_set, sb_clear };
+        check(json!({"destination": "/a", "options": options}), expected);
     }
     for kind in ["cgroup", "cgroup2"] {
         check(json!({"destination": "/a", "type": kind, "source": "cgroup", "options": ["ro"]}), MountKind::Cgroup);

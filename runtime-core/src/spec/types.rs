@@ -211,6 +211,17 @@ pub enum MountKind {
         /// `tmpcopyup`: a tmpfs starts with a copy of what it hides.
         copy_up: bool,
     },
+    /// `remount`: the mount that an earlier entry or the root brings changes.
+    Remount {
+        /// Without `bind`, its file system changes too, for all its mounts.
+        bind: bool,
+        /// The file system's own options.
+        data: Vec<CString>,
+        /// Superblock flags to set, `MS_*` of mount(2).
+        sb_set: u64,
+        /// Superblock flags to clear.
+        sb_clear: u64,
+    },
     /// The cgroup hierarchies, whatever the host has (`cgroup` or `cgroup2`).
     Cgroup,
 }

@@ -96,6 +96,21 @@ pub fn fsconfig_create(context: BorrowedFd<'_>) -> Result<()> {
     unsafe { call(libc::SYS_fsconfig, [raw(context), CREATE, 0, 0, 0, 0]) }.map(drop)
 }
 
+/// fspick(2): the superblock of the mount at `mount`, to be reconfigured.
+pub fn fspick(mount: BorrowedFd<'_>) -> Result<OwnedFd> {
+    const CLOEXEC: usize = 1;
+    const EMPTY_PATH: usize = 8;
+    // SAFETY: the path ends with a NUL; the result is a new descriptor.
+    unsafe { call_fd(libc::SYS_fspick, [raw(mount), c"".as_ptr() as usize, CLOEXEC | EMPTY_PATH, 0, 0, 0]) }
+}
+
+/// fsconfig(2), FSCONFIG_CMD_RECONFIGURE: what was set takes effect.
+pub fn fsconfig_reconfigure(context: BorrowedFd<'_>) -> Result<()> {
+    const RECONFIGURE: usize = 7;
+    // SAFETY: this command takes no pointers.
+    unsafe { call(libc::SYS_fsconfig, [raw(context), RECONFIGURE, 0, 0, 0, 0]) }.map(drop)
+}
+
 /// fsmount(2): a detached mount of the superblock.
 pub fn fsmount(context: BorrowedFd<'_>, attributes: u64) -> Result<OwnedFd> {
     // SAFETY: no pointers; 1 is FSMOUNT_CLOEXEC; the result is a new descriptor.
