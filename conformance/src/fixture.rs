@@ -58,7 +58,8 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = wait_fd(&self.init, Duration::from_secs(20));
-        remove_cgroups(&self.tag);
+        // containerd's and podman's are named without the dash.
+        remove_cgroups(self.tag.trim_end_matches('-'));
         let _ = fs::remove_dir_all(&self.stage.dir);
     }
 }
