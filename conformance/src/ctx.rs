@@ -380,6 +380,10 @@ impl<'a> Cmd<'a> {
         self.ctx.evidence(&format!("$ {text} (on a terminal) &"));
         let size = nix::pty::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = nix::pty::openpty(Some(&size), None)?;
+        // Else the command would hold its own terminal's master, and no end of it could ever be seen.
+        for end in [&pty.master, &pty.slave] {
+            nix::fcntl::fcntl(end, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
+        }
         let mut command = self.command();
         let child = command.stdin(pty.slave.try_clone()?).stdout(pty.slave.try_clone()?).stderr(pty.slave).spawn()?;
         // The command's copies must go, or the master would never see the end.

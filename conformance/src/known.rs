@@ -22,6 +22,7 @@ pub(crate) const KNOWN: &[Known] = &[
         "checkpoint is refused by name until it is there: podman asks this way",
     ),
     known("orlop version", "cli/help/restore", "restore is refused by name until it is there"),
+    known("orlop version", "spec/namespace/net-devices", "linux.netDevices is refused by name until it is there"),
     known("runc version 1.1.5", "cli/features/unsafe-annotations", "came with runc 1.2"),
     known("runc version 1.1.5", "cli/features/idmap", "came with runc 1.2"),
     known("runc version 1.1.5", "cli/global/root-slash", "refused since runc 1.3"),

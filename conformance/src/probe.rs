@@ -397,6 +397,9 @@ fn spy() -> Value {
                 if fs::read_link(of("exe")).is_ok_and(|e| !program(&e)) && fs::metadata(of("fd/3")).is_ok() {
                     breaches.insert(format!("traced while it was {}", exe.display()));
                 }
+                // Only a stopped one can be let go, and one that ends meanwhile stays a zombie until its tracer has looked.
+                let _ = ptrace::interrupt(Pid::from_raw(pid));
+                let _ = nix::sys::wait::waitpid(Pid::from_raw(pid), Some(nix::sys::wait::WaitPidFlag::__WALL));
                 let _ = ptrace::detach(Pid::from_raw(pid), None);
             }
             if let Ok(fd) = open(of("exe").as_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()) {

@@ -10,12 +10,19 @@ use crate::ctx::{Ctx, Live, Outcome, args, contains, ensure, eq, facts_of, push}
 use crate::frame::Case;
 
 /// Ends the container's spy and judges what it found.
-fn caught(x: &Ctx, mut live: Live) -> Outcome {
+fn caught(x: &Ctx, live: Live) -> Outcome {
+    caught_but(x, live, "nothing")
+}
+
+/// The same, where this is no breach.
+fn caught_but(x: &Ctx, mut live: Live, allowed: &str) -> Outcome {
     fs::write(live.bundle.rootfs.join("stop"), "")?;
     let line = live.out.line()?;
     let found: Value = serde_json::from_str(&line)?;
     let found = &found["result"];
-    eq(format_args!("what the container could do ({line})"), &found["breaches"], &json!([]))?;
+    let breaches = found["breaches"].as_array().cloned().unwrap_or_default();
+    let breaches: Vec<_> = breaches.iter().filter(|b| !b.as_str().is_some_and(|b| b.starts_with(allowed))).collect();
+    eq(format_args!("what the container could do ({line})"), breaches, Vec::<&Value>::new())?;
     ensure(found["seen"].as_u64() > Some(0), "it saw no process come in")?;
     x.gone(live.pid)
 }
@@ -40,7 +47,8 @@ fn executables() -> Vec<Case> {
             for _ in 0..x.job.rounds {
                 x.rt(["exec", &live.id, "/script"])?;
             }
-            caught(x, live)
+            // As the script's interpreter the executable is a program of the container like any other, and may be traced.
+            caught_but(x, live, "traced")
         }),
         race("CVE-2016-9962/exec-from-inside", "CVE-2016-9962: what exec brings in is not for the container", |x| {
             let live = x.live(|c| args(c, "spy"))?;
