@@ -122,6 +122,7 @@ pub(crate) const KNOWN: &[Known] = &[
     known("runc version 1.1.5", "faults/leftovers/cgroup-parents", "parents stay"),
     known("runc version 1.1.5", "faults/leftovers/failures", "start returns before a startContainer hook has run"),
     known("runc version 1.1.5", "faults/hangs/seccomp-kills-everything", "hangs"),
+    known("runc version 1.1.5", "faults/hangs/state-json-*", "delete --force gives up on what it can't read"),
     known("runc version 1.1.5", "faults/hangs/state-directory-read-only", "says that it was deleted"),
     known("runc version 1.1.5", "faults/kill-sweep/*", "state.json is written after the cgroups"),
     known(
