@@ -271,6 +271,7 @@ pub(crate) const MAY_SKIP: &[(&str, &str)] = &[
     ("spec/process/exec-cpu-affinity", "one processor"),
     ("faults/fixtures/*", "written for cgroup v1 where v2 is alone"),
     ("spec/namespace/net-devices", "no kind of virtual device"),
+    ("engines/docker/limit/blkio-weight", "this kernel has no blkio.weight"),
 ];
 
 /// Whether `pattern`, with an optional `*` at its end, means `name`.

@@ -347,9 +347,16 @@ fn strange_states() -> Vec<Case> {
         case("hangs/pid-reuse", "reliability: a pid with another start time is another process", |x| {
             let live = x.live(|_| {})?;
             let pid = live.pid;
+            let start = start_tick(pid)?;
             x.kill(&live)?;
-            // The bystander is what now has the pid.
-            let bystander = std::process::Command::new("/proc/self/exe").args(["probe", "sleep"]).spawn()?;
+            // The bystander is what now has the pid. The kernel counts starts in ticks: it must be of a later one.
+            let spawn = || std::process::Command::new("/proc/self/exe").args(["probe", "sleep"]).spawn();
+            let mut bystander = spawn()?;
+            while start_tick(bystander.id() as i32)? == start {
+                bystander.kill()?;
+                bystander.wait()?;
+                bystander = spawn()?;
+            }
             let file = x.state_root().join(&live.id).join("state.json");
             let mut state: Value = serde_json::from_str(&fs::read_to_string(&file)?)?;
             let changed = replace(&mut state, &json!(pid), &json!(bystander.id()));
@@ -373,6 +380,13 @@ fn strange_states() -> Vec<Case> {
         }),
     ]);
     all
+}
+
+/// When a process started, proc_pid_stat(5) field 22.
+fn start_tick(pid: i32) -> Result<String, Stop> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    Ok(fields.split_whitespace().nth(19).unwrap_or_default().to_owned())
 }
 
 /// Replaces a value wherever it is; how often.
