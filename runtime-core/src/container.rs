@@ -578,7 +578,11 @@ impl Container {
         check_console(Some(&options.process), &options.console)?;
         let Some(init) = self.record.init else { return wrong("cannot exec in a stopped container") };
         let host = Host::probe()?;
-        let spec = if self.has_listener()? { Some(self.spec()?) } else { None };
+        let seccomp = self.directory.read_seccomp()?;
+        let spec = match &seccomp {
+            Some(program) if program.notifies() => Some(self.spec()?),
+            _ => None,
+        };
         let target = plan::ExecTarget {
             pid: init.pid,
             namespaces: JOIN_ORDER
@@ -587,7 +591,7 @@ impl Container {
                 .collect(),
             mapped: self.record.mapped,
             place_in_cgroups: self.record.cgroup.dirs.iter().any(|dir| !dir.is_unified()),
-            seccomp: self.directory.read_seccomp()?,
+            seccomp,
             listener: spec.and_then(|spec| plan::listener(&spec, state_halves(&self.state().ok()?), Some(init.pid))),
             personality: self.record.personality,
             memory_policy: self.record.memory_policy.clone().map(|(mode, nodes)| spec::MemoryPolicy { mode, nodes }),
@@ -612,10 +616,6 @@ impl Container {
             result => result?,
         };
         Ok(Exec { pid: launched.pid, pidfd: launched.pidfd, master: launched.master, warnings: plan.warnings })
-    }
-
-    fn has_listener(&self) -> Result<bool> {
-        Ok(self.directory.read_seccomp()?.is_some_and(|program| program.notifies()))
     }
 
     /// Sends a signal to the first process; with `all`, or with SIGKILL where the container shares its pid namespace, to

@@ -11,7 +11,7 @@ use crate::spec::{Propagation, PropagationKind};
 use crate::sys::{self, Errno, MountAttr, attr};
 
 /// Magic number of procfs, statfs(2).
-const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+pub(crate) const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 /// The inode of a procfs's root directory.
 const PROC_ROOT_INODE: u64 = 1;
 

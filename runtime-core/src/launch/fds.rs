@@ -5,15 +5,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use crate::child;
+use crate::chroot::apply::PROC_SUPER_MAGIC;
 use crate::error::{Error, ErrorKind, Result};
 use crate::namespace::Kind;
 use crate::plan::Open;
 use crate::spec::IdMapping;
 use crate::sys::{self, Errno};
 use crate::user_mapping::map_text;
-
-/// Magic number of procfs, statfs(2).
-const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 
 /// Opens all, in order. What was opened is closed when one fails.
 pub(super) fn open(list: &[Open]) -> Result<Vec<OwnedFd>> {
