@@ -1,0 +1,218 @@
+//! Hooks: order, state, failures.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::case;
+use crate::ctx::{Bundle, Ctx, Outcome, Stop, args, contains, ensure, eq};
+use crate::frame::Case;
+
+/// The kinds of hooks in the order of the lifecycle.
+const HOOKS: [&str; 6] = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+
+/// A hook that notes what it sees in `log`.
+fn note(x: &Ctx, kind: &str, log: &str, tag: &str) -> Value {
+    let program =
+        if kind == "startContainer" { "/probe".to_owned() } else { x.job.probe.to_string_lossy().into_owned() };
+    json!({"path": program, "args": ["probe", "hook", log, tag], "env": [format!("TAG={tag}"), "FIXED=yes"]})
+}
+
+/// Notes that a command of the runtime returned.
+fn append(log: &Path, command: &str) -> Outcome {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_REALTIME)?;
+    let time = (now.tv_sec() as u64) * 1_000_000_000 + now.tv_nsec() as u64;
+    let mut f = fs::OpenOptions::new().append(true).create(true).open(log)?;
+    std::io::Write::write_all(&mut f, format!("{}\n", json!({"tag": command, "time": time})).as_bytes())?;
+    Ok(())
+}
+
+/// The hooks' notes, in the order of time.
+fn notes(logs: &[&Path]) -> Result<Vec<Value>, Stop> {
+    let mut all: Vec<Value> = Vec::new();
+    for log in logs {
+        for line in fs::read_to_string(log).unwrap_or_default().lines() {
+            all.push(serde_json::from_str(line)?);
+        }
+    }
+    all.sort_by_key(|n| n["time"].as_u64());
+    Ok(all)
+}
+
+fn tags(notes: &[Value]) -> Vec<String> {
+    notes.iter().filter_map(|n| n["tag"].as_str().map(str::to_owned)).collect()
+}
+
+pub(super) fn hooks() -> Vec<Case> {
+    const ORDER: &str = "runtime.md Lifecycle: steps 3 to 13";
+    // A container whose every kind of hook, twice, takes notes; then what was noted.
+    let life = |x: &Ctx| -> Result<(Bundle, Vec<Value>), Stop> {
+        let log = x.job.dir.join("hooks.log");
+        let b = x.bundle(|c| {
+            c["annotations"] = json!({"org.example.note": "kept"});
+            for kind in HOOKS {
+                let file = if kind == "startContainer" { "/hooks.log".into() } else { log.to_string_lossy() };
+                c["hooks"][kind] = [1, 2].iter().map(|n| note(x, kind, &file, &format!("{kind}-{n}"))).collect();
+            }
+            args(c, "wait");
+        })?;
+        let inside = b.rootfs.join("hooks.log");
+        let mut out = x.create(&b)?;
+        append(&log, "create")?;
+        let pid = x.state(&b.id)?["pid"].as_i64().unwrap_or(0) as i32;
+        x.rt(["start", &b.id])?.ok()?;
+        out.expect("ready")?;
+        append(&log, "start")?;
+        x.rt(["kill", &b.id, "KILL"])?.ok()?;
+        x.gone(pid)?;
+        x.rt(["delete", &b.id])?.ok()?;
+        Ok((b, notes(&[&log, &inside])?))
+    };
+    let mut all = vec![
+        case("hooks/order", ORDER, move |x| {
+            let want = [&HOOKS[..3], &["create"], &HOOKS[3..5], &["start"], &HOOKS[5..]].concat();
+            let want: Vec<_> = want
+                .iter()
+                .flat_map(|k| {
+                    if HOOKS.contains(k) { vec![format!("{k}-1"), format!("{k}-2")] } else { vec![(*k).to_owned()] }
+                })
+                .collect();
+            eq("hooks, and the commands' returns", tags(&life(x)?.1), want)
+        }),
+        case("hooks/order-in-a-kind", "config.md Hooks: called in the listed order", move |x| {
+            let all = tags(&life(x)?.1);
+            for kind in HOOKS {
+                let of: Vec<_> = all.iter().filter(|t| t.starts_with(kind)).cloned().collect();
+                eq(kind, of, vec![format!("{kind}-1"), format!("{kind}-2")])?;
+            }
+            Ok(())
+        }),
+        case("hooks/args-and-env", "config.md Hooks: args and env are exactly those given", move |x| {
+            for n in life(x)?.1.into_iter().filter(|n| n["pid"].is_u64()) {
+                let tag = n["tag"].as_str().unwrap_or_default().to_owned();
+                eq(&tag, &n["env"], &json!({"TAG": tag, "FIXED": "yes"}))?;
+                eq(&tag, &n["args"][0], &json!("probe"))?;
+            }
+            Ok(())
+        }),
+        case("hooks/state", "config.md Hooks: the state is passed over stdin", move |x| {
+            let (b, notes) = life(x)?;
+            for n in notes.into_iter().filter(|n| n["pid"].is_u64()) {
+                let tag = n["tag"].as_str().unwrap_or_default().to_owned();
+                let s = &n["state"];
+                eq(format_args!("id for {tag}"), s["id"].as_str(), Some(b.id.as_str()))?;
+                eq(format_args!("bundle for {tag}"), s["bundle"].as_str(), Some(b.dir()))?;
+                eq(
+                    format_args!("annotation for {tag}"),
+                    s.pointer("/annotations/org.example.note"),
+                    Some(&json!("kept")),
+                )?;
+                ensure(s["ociVersion"].is_string(), format_args!("no ociVersion for {tag}"))?;
+            }
+            Ok(())
+        }),
+        case("hooks/state-status", "runtime.md State: status in each hook", move |x| {
+            for n in life(x)?.1.into_iter().filter(|n| n["pid"].is_u64()) {
+                let tag = n["tag"].as_str().unwrap_or_default().to_owned();
+                let want: &[&str] = match tag.split('-').next().unwrap_or_default() {
+                    "prestart" | "createRuntime" | "createContainer" => &["creating", "created"],
+                    "startContainer" => &["created"],
+                    "poststart" => &["running"],
+                    _ => &["stopped"],
+                };
+                let got = n["state"]["status"].as_str().unwrap_or_default();
+                ensure(want.contains(&got), format_args!("{tag}: expected one of {want:?}, got {got:?}"))?;
+            }
+            Ok(())
+        }),
+        case("hooks/state-pid", "runtime.md State: pid as the runtime or the container sees it", move |x| {
+            for n in life(x)?.1.into_iter().filter(|n| n["pid"].is_u64()) {
+                let tag = n["tag"].as_str().unwrap_or_default().to_owned();
+                let pid = n["state"]["pid"].as_i64().unwrap_or(0);
+                match tag.split('-').next().unwrap_or_default() {
+                    "startContainer" => eq(&tag, pid, 1)?,
+                    "poststop" => (),
+                    "createContainer" => ensure(pid > 0, format_args!("{tag}: pid {pid}"))?,
+                    _ => ensure(pid > 1, format_args!("{tag}: pid {pid}"))?,
+                }
+            }
+            Ok(())
+        }),
+        case("hooks/namespaces", "config.md Hooks: in the runtime's or the container's namespace", move |x| {
+            let host = fs::read_link("/proc/self/ns/mnt")?;
+            for n in life(x)?.1.into_iter().filter(|n| n["pid"].is_u64()) {
+                let tag = n["tag"].as_str().unwrap_or_default().to_owned();
+                let inside = tag.starts_with("createContainer") || tag.starts_with("startContainer");
+                let same = n["ns"]["mnt"].as_str() == host.to_str();
+                ensure(same != inside, format_args!("{tag} ran in the wrong mount namespace"))?;
+                let at_root = n["root_probe"] == true;
+                eq(format_args!("{tag} sees the container's root as /"), at_root, tag.starts_with("startContainer"))?;
+            }
+            Ok(())
+        }),
+        case("hooks/poststop-failure", "runtime.md Lifecycle: step 13, a warning, and the rest runs", |x| {
+            let log = x.job.dir.join("hooks.log");
+            let live = x.live(|c| {
+                c["hooks"]["poststop"] = json!([
+                    {"path": x.job.probe, "args": ["probe", "exit", "1"]},
+                    note(x, "poststop", &log.to_string_lossy(), "after")
+                ]);
+            })?;
+            x.kill(&live)?;
+            x.rt(["delete", &live.id])?;
+            x.rt(["state", &live.id])?.exits(1)?;
+            eq("hooks", tags(&notes(&[&log])?), vec!["after"])
+        }),
+        case("hooks/timeout", "config.md Hooks: timeout", |x| {
+            let b = x.bundle(|c| {
+                c["hooks"]["createRuntime"] = json!([{"path": x.job.probe, "args": ["probe", "sleep"], "timeout": 1}]);
+            })?;
+            x.run(&b)?.fails(1, &["hook"])?;
+            x.rt(["state", &b.id])?.exits(1).map(drop)
+        }),
+        case("hooks/failed-create-is-undone", "runtime.md Lifecycle: continue at step 12", |x| {
+            let b = x.bundle(|c| {
+                c["hooks"]["createRuntime"] = json!([{"path": x.job.probe, "args": ["probe", "exit", "1"]}]);
+            })?;
+            let out = x.rt(["create", "--bundle", b.dir(), &b.id])?.exits(1)?;
+            contains("stderr", &out.stderr, &["hook"])?;
+            x.rt(["state", &b.id])?.exits(1).map(drop)
+        }),
+        case("hooks/prestart-configures", "config.md Prestart: before pivot_root, after the namespaces", |x| {
+            // The hook's view of the container's process: its network namespace is new already.
+            let log = x.job.dir.join("hooks.log");
+            let b = x.bundle(|c| {
+                c["hooks"]["prestart"] = json!([note(x, "prestart", &log.to_string_lossy(), "p")]);
+            })?;
+            x.run(&b)?.ok()?;
+            eq("hooks", tags(&notes(&[&log])?), vec!["p"])
+        }),
+    ];
+    for kind in &HOOKS[..5] {
+        all.push(case(
+            &format!("hooks/failure-{kind}"),
+            "runtime.md Lifecycle: a failing hook stops the container",
+            move |x| {
+                let log = x.job.dir.join("hooks.log");
+                let b = x.bundle(|c| {
+                let program = if *kind == "startContainer" { json!("/probe") } else { json!(x.job.probe) };
+                let file = if *kind == "startContainer" { "/hooks.log".into() } else { log.to_string_lossy() };
+                c["hooks"][*kind] =
+                    json!([{"path": program, "args": ["probe", "exit", "3"]}, note(x, kind, &file, "must not run")]);
+                args(c, "wait");
+            })?;
+                let out = x.run(&b)?;
+                ensure(out.status != 0, "it succeeded")?;
+                if *kind != "poststart" {
+                    ensure(!out.stdout.contains("ready"), "the program ran")?;
+                }
+                let after = notes(&[&log, &b.rootfs.join("hooks.log")])?;
+                ensure(after.is_empty(), "the hook after the failed one ran")?;
+                x.rt(["delete", "--force", &b.id])?.ok()?;
+                x.alone()
+            },
+        ));
+    }
+    all
+}

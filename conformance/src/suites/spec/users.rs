@@ -1,0 +1,127 @@
+//! User namespaces and id mappings.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::facts::USER;
+use super::{case, has, mounted, path, userns};
+use crate::ctx::{Bundle, Ctx, Outcome, Patch, Stop, args, contains, ensure, eq, facts_of, namespace};
+use crate::frame::Case;
+
+pub(super) fn users() -> Vec<Case> {
+    const MAPS: &str = "config-linux.md User namespace mappings";
+    let own = |b: &Bundle| -> Outcome {
+        for d in ["", "proc", "sys", "dev", "tmp", "etc", "dir"] {
+            std::os::unix::fs::chown(b.rootfs.join(d), Some(100_000), Some(200_000))?;
+        }
+        Ok(())
+    };
+    let inside = move |x: &Ctx, patch: Patch| -> Result<Value, Stop> {
+        let b = x.bundle(|c| {
+            userns(c);
+            patch(c);
+        })?;
+        own(&b)?;
+        facts_of(&x.run(&b)?.ok()?)
+    };
+    vec![
+        case("userns/maps", MAPS, move |x| {
+            let f = inside(x, |_| ())?;
+            let map = |name: &str| {
+                f[name].as_str().unwrap_or_default().split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+            };
+            eq("uid_map", map("uid_map"), vec!["0", "100000", "1000"])?;
+            eq("gid_map", map("gid_map"), vec!["0", "200000", "1000"])?;
+            eq("uid", &f["uid"][0], &json!(0))?;
+            let host = fs::read_link("/proc/self/ns/user")?;
+            ensure(f["ns"]["user"].as_str() != host.to_str(), "the user namespace is the host's")
+        }),
+        case("userns/host-ids", MAPS, move |x| {
+            let b = x.bundle(|c| {
+                userns(c);
+                c["process"]["user"] = json!({"uid": 5, "gid": 6});
+                args(c, "wait");
+            })?;
+            own(&b)?;
+            let live = x.live_bundle(b)?;
+            let status = fs::read_to_string(format!("/proc/{}/status", live.pid))?;
+            contains("status", &status, &["Uid:\t100005\t100005", "Gid:\t200006\t200006"])
+        }),
+        case("userns/files", "config-linux.md User namespace mappings: ids of files", move |x| {
+            let b = x.bundle(|c| {
+                userns(c);
+                args(c, "write /mark x");
+            })?;
+            own(&b)?;
+            x.run(&b)?.ok()?;
+            let m = fs::metadata(b.rootfs.join("mark"))?;
+            eq("uid", std::os::unix::fs::MetadataExt::uid(&m), 100_000)
+        }),
+        case("userns/devices", "config-linux.md Default Devices: in a user namespace too", move |x| {
+            let f = inside(x, |c| args(c, "report /dev/null /dev/zero"))?;
+            for (name, rdev) in [("null", "1:3"), ("zero", "1:5"), ("full", "1:7"), ("tty", "5:0")] {
+                eq(name, f["dev"][name]["rdev"].as_str(), Some(rdev))?;
+            }
+            eq("write /dev/null", path(&f, "/dev/null")["write"].as_str(), Some("ok"))
+        }),
+        case("userns/mounts", "config.md Mounts: in a user namespace too", move |x| {
+            let f = inside(x, |c| c["root"]["readonly"] = json!(true))?;
+            eq("/proc", mounted(&f, "/proc")?["type"].as_str(), Some("proc"))?;
+            eq("/sys", mounted(&f, "/sys")?["type"].as_str(), Some("sysfs"))?;
+            ensure(has(&mounted(&f, "/")?["options"], "ro"), "the root is not read-only")
+        }),
+        case("userns/caps", "config.md Linux Process: capabilities in the user namespace", move |x| {
+            let f = inside(x, |_| ())?;
+            eq("effective", &f["caps"]["effective"], &json!(["CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_AUDIT_WRITE"]))
+        }),
+        case("userns/additional-gids", USER, move |x| {
+            let f = inside(x, |c| c["process"]["user"] = json!({"uid": 1, "gid": 2, "additionalGids": [3]}))?;
+            eq("groups", &f["groups"], &json!([3]))
+        }),
+        case("userns/unmapped-id", "config-linux.md User namespace mappings: an id outside is an error", move |x| {
+            let b = x.bundle(|c| {
+                userns(c);
+                c["process"]["user"] = json!({"uid": 5000, "gid": 0});
+            })?;
+            own(&b)?;
+            let out = x.run(&b)?.exits(1)?;
+            ensure(!out.stderr.trim().is_empty(), "no message")
+        }),
+        case("userns/exec", "config-linux.md User namespace mappings: exec", move |x| {
+            let b = x.bundle(|c| {
+                userns(c);
+                args(c, "wait");
+            })?;
+            own(&b)?;
+            let live = x.live_bundle(b)?;
+            let f = facts_of(&x.rt(["exec", "--user", "7:8", &live.id, "/probe", "report"])?.ok()?)?;
+            eq("uid", &f["uid"], &json!([7, 7, 7, 7]))?;
+            eq(
+                "user namespace",
+                f["ns"]["user"].as_str(),
+                fs::read_link(format!("/proc/{}/ns/user", live.pid))?.to_str(),
+            )
+        }),
+        case("userns/joined", "config-linux.md Namespaces: user with a path", move |x| {
+            let b = x.bundle(|c| {
+                userns(c);
+                args(c, "wait");
+            })?;
+            own(&b)?;
+            let first = x.live_bundle(b)?;
+            let there = format!("/proc/{}/ns/user", first.pid);
+            let b = x.bundle(|c| {
+                userns(c);
+                namespace(c, "user", Some(json!({"type": "user", "path": there})));
+                if let Some(l) = c["linux"].as_object_mut() {
+                    l.remove("uidMappings");
+                    l.remove("gidMappings");
+                }
+            })?;
+            own(&b)?;
+            let f = facts_of(&x.run(&b)?.ok()?)?;
+            eq("user namespace", f["ns"]["user"].as_str(), fs::read_link(&there)?.to_str())
+        }),
+    ]
+}
