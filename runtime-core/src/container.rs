@@ -272,7 +272,7 @@ impl Draft {
 
 fn plan_cgroup(spec: &Spec, id: &str, host: &Host) -> Result<cgroup::Cgroup> {
     let options = cgroup::Options {
-        owner: None,
+        owner: cgroup::owner(spec),
         skip_devices: host.in_user_namespace,
         rootless: host.euid != 0 || host.in_user_namespace,
     };
@@ -335,7 +335,10 @@ fn make(
     record.late_steps = launch::late_steps(&plan.init);
     directory.write_state(record)?;
     let Some(cgroup) = &plan.cgroup else { unreachable!("a plan of create has a cgroup") };
-    let created = cgroup::create(cgroup)?;
+    let created = cgroup::create(cgroup, &mut |parents| {
+        record.cgroup.parents = parents.to_vec();
+        directory.write_state(record)
+    })?;
     record.cgroup = created.record;
     let launched = launch::launch(
         plan,
@@ -722,7 +725,7 @@ impl Container {
     /// [`ErrorKind::WrongStatus`].
     pub fn resume(&self) -> Result<()> {
         match self.status()? {
-            Status::Paused => self.record.cgroup.thaw(),
+            Status::Paused => self.record.cgroup.resume(),
             _ => Err(Error::new(ErrorKind::WrongStatus, "container not paused")),
         }
     }

@@ -18,9 +18,11 @@ pub struct Created {
 
 /// Makes the directories, gives them their controllers, limits and device rules. Where it fails, nothing is left of it.
 ///
-/// A directory that exists already is taken over if no process is in it and if it is not frozen.
-pub fn create(cgroup: &Cgroup) -> Result<Created> {
-    let mut made = Made::default();
+/// A directory that exists already is taken over if no process is in it and if it is not frozen. Where directories above
+/// are missing, `announce` hears which before they are made ([`Record::parents`]): whoever cleans up after a caller that
+/// was killed must know them.
+pub fn create(cgroup: &Cgroup, announce: &mut dyn FnMut(&[PathBuf]) -> Result<()>) -> Result<Created> {
+    let mut made = Made { dirs: Vec::new(), parents: Vec::new(), announced: false, announce };
     let result = made.create(cgroup);
     if result.is_err() {
         // Best effort: the error that is reported is the one that came first.
@@ -32,32 +34,33 @@ pub fn create(cgroup: &Cgroup) -> Result<Created> {
 }
 
 /// What was made so far.
-#[derive(Default)]
-struct Made {
+struct Made<'a> {
     dirs: Vec<PathBuf>,
     parents: Vec<PathBuf>,
+    announced: bool,
+    announce: &'a mut dyn FnMut(&[PathBuf]) -> Result<()>,
 }
 
-impl Made {
+impl Made<'_> {
     fn create(&mut self, cgroup: &Cgroup) -> Result<Created> {
         let mut record = Record { dirs: Vec::with_capacity(cgroup.dirs.len()), ..Record::from(cgroup) };
         let mut existed = Vec::new();
         let mut missing = vec![None; cgroup.dirs.len()];
         for (index, dir) in cgroup.dirs.iter().enumerate() {
-            match self.mkdir(dir) {
+            match self.mkdir(dir, &cgroup.dirs) {
                 Ok(fresh) => {
                     existed.extend((!fresh).then_some(index));
                     record.dirs.push(dir.clone());
                 }
-                Err(errno @ Errno(libc::EPERM | libc::EACCES | libc::EROFS)) if cgroup.best_effort => {
-                    missing[index] = Some(errno);
-                }
-                Err(errno) => return Err(Error::system(format_args!("create cgroup {}", dir.path.display()), errno)),
+                Err(error) => match error.errno() {
+                    Some(errno @ Errno(libc::EPERM | libc::EACCES | libc::EROFS)) if cgroup.best_effort => {
+                        missing[index] = Some(errno);
+                    }
+                    _ => return Err(error),
+                },
             }
         }
-        if !existed.is_empty() {
-            record.expect_unused()?;
-        }
+        record.expect_unused(!existed.is_empty())?;
 
         let mut unified = None;
         if let Some(dir) = record.unified() {
@@ -80,15 +83,18 @@ impl Made {
                 }
             }
         }
-        if let (Some(owner), Some(fd)) = (cgroup.owner, &unified) {
+        // What was just made belongs to who made it.
+        let owner = cgroup.owner.filter(|owner| !existed.is_empty() || *owner != nix::unistd::geteuid().as_raw());
+        if let (Some(owner), Some(fd)) = (owner, &unified) {
             delegate(fd.as_fd(), &record.dirs[record.dirs.len() - 1].path, owner)?;
         }
         record.parents.clone_from(&self.parents);
         Ok(Created { record, unified })
     }
 
-    /// Makes one directory, and those above it that do not exist. False: it existed.
-    fn mkdir(&mut self, dir: &Dir) -> Result<bool, Errno> {
+    /// Makes one directory, and those above it that do not exist. False: it existed. `all` are those of the container.
+    fn mkdir(&mut self, dir: &Dir, all: &[Dir]) -> Result<bool> {
+        let failed = |errno| failed("create cgroup", &dir.path, errno);
         // Another runtime may remove an empty parent at any time: its container was the last one there.
         for _ in 0..16 {
             match files::mkdir(&dir.path) {
@@ -97,24 +103,41 @@ impl Made {
                     return Ok(true);
                 }
                 Err(Errno(libc::EEXIST)) => return Ok(false),
-                Err(Errno(libc::ENOENT)) => self.mkdir_parents(dir)?,
-                Err(errno) => return Err(errno),
+                Err(Errno(libc::ENOENT)) => {
+                    self.announce(all)?;
+                    self.mkdir_parents(dir).map_err(failed)?;
+                }
+                Err(errno) => return Err(failed(errno)),
             }
         }
-        Err(Errno(libc::ENOENT))
+        Err(failed(Errno(libc::ENOENT)))
+    }
+
+    /// Tells of all parents that are missing, in all hierarchies, once.
+    fn announce(&mut self, dirs: &[Dir]) -> Result<()> {
+        if std::mem::replace(&mut self.announced, true) {
+            return Ok(());
+        }
+        let missing = |dir: &Dir| parents(dir).into_iter().filter(|path| !path.exists()).collect::<Vec<_>>();
+        (self.announce)(&dirs.iter().flat_map(missing).collect::<Vec<_>>())
     }
 
     fn mkdir_parents(&mut self, dir: &Dir) -> Result<(), Errno> {
-        let parents: Vec<_> = dir.path.ancestors().skip(1).take_while(|path| *path != dir.mount).collect();
-        for parent in parents.into_iter().rev() {
-            match files::mkdir(parent) {
-                Ok(()) if !self.parents.iter().any(|made| made == parent) => self.parents.push(parent.to_owned()),
+        for parent in parents(dir) {
+            match files::mkdir(&parent) {
+                Ok(()) if !self.parents.contains(&parent) => self.parents.push(parent),
                 Ok(()) | Err(Errno(libc::EEXIST | libc::ENOENT)) => {}
                 Err(errno) => return Err(errno),
             }
         }
         Ok(())
     }
+}
+
+/// The directories between a hierarchy's mount and the container's, the outer ones first.
+fn parents(dir: &Dir) -> Vec<PathBuf> {
+    let parents: Vec<_> = dir.path.ancestors().skip(1).take_while(|path| *path != dir.mount).collect();
+    parents.into_iter().rev().map(Path::to_owned).collect()
 }
 
 /// `operation path: cause`.
@@ -290,14 +313,15 @@ fn inherit(dir: &Path, mount: &Path, file: &str) -> Result<String, Errno> {
 }
 
 impl Record {
-    /// Refuses a cgroup in which somebody lives, or in which nobody could.
-    fn expect_unused(&self) -> Result<()> {
-        let count = self.pids()?.len();
+    /// Refuses a cgroup in which somebody lives, or in which nobody could: also a new one, where one around it is frozen.
+    /// Its first process would stand still for ever, and the runtime would wait for it.
+    fn expect_unused(&self, existed: bool) -> Result<()> {
+        let count = if existed { self.pids()?.len() } else { 0 };
         if count != 0 {
             let what = format!("container's cgroup is not empty: {count} process(es) found");
             return Err(Error::new(ErrorKind::System, what));
         }
-        if self.is_frozen()? {
+        if self.stands_still()? {
             return Err(Error::new(ErrorKind::System, "container's cgroup unexpectedly frozen"));
         }
         Ok(())

@@ -53,6 +53,39 @@ impl Record {
         files::write(&path, thawed).map_err(|errno| Error::system(format_args!("thaw {}", dir.path.display()), errno))
     }
 
+    /// Lets all processes continue, and returns when they do. Normally there is nothing to wait for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Timeout`] where they do not, because a cgroup around the container's is frozen.
+    pub fn resume(&self) -> Result<()> {
+        self.thaw()?;
+        let (dir, ..) = self.freezer()?;
+        let failed = |errno| Error::system(format_args!("thaw {}", dir.path.display()), errno);
+        let events = dir.path.join("cgroup.events");
+        let moves = match dir.is_unified() {
+            true => files::wait_for_event(&events, "frozen", 0, Instant::now() + DEADLINE).map_err(failed)?,
+            // The v1 freezer has let go of everybody when the write returns.
+            false => !self.stands_still()?,
+        };
+        if moves {
+            return Ok(());
+        }
+        let what = format!("thaw {}: a cgroup around it is frozen", dir.path.display());
+        Err(Error::new(ErrorKind::Timeout, what))
+    }
+
+    /// Whether processes in the container's cgroup stand still: it is frozen, or a cgroup around it is.
+    pub(super) fn stands_still(&self) -> Result<bool> {
+        let Ok((dir, file, [_, thawed])) = self.freezer() else { return Ok(false) };
+        let path = dir.path.join(if dir.is_unified() { "cgroup.events" } else { file });
+        match files::read(&path) {
+            Ok(text) if dir.is_unified() => Ok(files::value_of(&text, "frozen") == Some(1)),
+            Ok(text) => Ok(text.trim() != thawed),
+            Err(Errno(libc::ENOENT | libc::ENODEV)) => Ok(false),
+            Err(errno) => Err(Error::system(format_args!("read {}", path.display()), errno)),
+        }
+    }
+
     /// Whether the container itself was frozen (not a cgroup around it). A container without freezer, or whose cgroup
     /// is gone, is not frozen.
     pub fn is_frozen(&self) -> Result<bool> {

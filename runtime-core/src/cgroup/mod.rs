@@ -35,7 +35,7 @@ pub use create::{Created, create};
 pub use events::OutOfMemory;
 pub use layout::{Hierarchy, Layout};
 pub use mounts::{MountFacts, mounts};
-pub use plan::{Options, plan};
+pub use plan::{Options, owner, plan};
 pub use stats::{
     BlkioEntry, BlkioStats, CpuStats, CpuUsage, CpusetStats, Empty, HugetlbStats, MemoryEntry, MemoryStats, PidsStats,
     Pressure, PressureLine, Stats, Throttling,

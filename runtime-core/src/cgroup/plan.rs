@@ -1,12 +1,14 @@
 //! The decision: which directories, and what is written into them.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::devices::AccessList;
 use super::layout::clean;
 use super::resources::{Limits, limits};
 use super::{Cgroup, Dir, Hierarchy, Layout, OnFailure, Value, Write};
-use crate::spec::Linux;
+use crate::spec::{Linux, MountKind, Namespace, Spec};
+use crate::user_mapping;
 use crate::{Error, Result};
 
 /// What decides beside the configuration.
@@ -71,6 +73,26 @@ pub fn plan(linux: &Linux, id: &str, layout: &Layout, options: Options) -> Resul
     let owner = options.owner.filter(|_| v2);
     let controllers = available.unwrap_or_default().to_vec();
     Ok(Cgroup { dirs, controllers, writes, devices, owner, best_effort, ignored })
+}
+
+/// The user on the host to whom a container's v2 cgroup is delegated: the one of its process, where the container has
+/// a new cgroup namespace and finds its cgroup mounted writable. So programs that manage cgroups (systemd, an engine) work
+/// in a container whose root is nobody on the host. As runc does, also without a user namespace.
+///
+/// `None` for the rest, and where the mappings are those of a namespace that is joined and are not given.
+#[must_use]
+pub fn owner(spec: &Spec) -> Option<u32> {
+    let Linux { namespaces, uid_mappings, .. } = &spec.linux;
+    let writable = |mount: &crate::spec::Mount| {
+        let destination = Path::new(std::ffi::OsStr::from_bytes(mount.destination.as_bytes()));
+        let read_only = (mount.attr_set | mount.rec_attr_set) & libc::MOUNT_ATTR_RDONLY != 0;
+        mount.kind == MountKind::Cgroup && clean(destination) == Path::new("sys/fs/cgroup") && !read_only
+    };
+    if namespaces.cgroup != Namespace::New || !spec.mounts.iter().any(writable) {
+        return None;
+    }
+    let user = spec.process.as_ref().map_or(0, |process| process.user.uid);
+    if namespaces.user == Namespace::Host { Some(user) } else { user_mapping::outside(uid_mappings, user) }
 }
 
 fn dirs(path: Option<&str>, id: &str, layout: &Layout) -> Result<Vec<Dir>> {
@@ -193,5 +215,44 @@ mod tests {
         assert!(cgroup.devices.is_some());
         let cgroup = plan(&linux, "id", &v2(), Options { skip_devices: true, ..Options::default() }).unwrap();
         assert_eq!(cgroup.devices, None);
+    }
+
+    #[test]
+    fn whom_a_cgroup_is_delegated_to() {
+        let check = |namespaces: &str, mounts: &str, uid: u32, expect| {
+            let config = format!(
+                r#"{{"ociVersion": "1.2.0", "root": {{"path": "rootfs"}}, "mounts": [{mounts}],
+                    "process": {{"args": ["a"], "cwd": "/", "user": {{"uid": {uid}, "gid": 0}}}},
+                    "linux": {{"namespaces": [{{"type": "mount"}}, {namespaces}],
+                        "uidMappings": [{{"containerID": 0, "hostID": 1000, "size": 1}},
+                                        {{"containerID": 1, "hostID": 100000, "size": 10}}],
+                        "gidMappings": [{{"containerID": 0, "hostID": 1000, "size": 1}}]}}}}"#
+            );
+            let config = if namespaces.contains("user") {
+                config
+            } else {
+                config.replace("uidMappings", "x").replace("gidMappings", "y")
+            };
+            let (spec, _) = Spec::from_slice(config.as_bytes(), Path::new("/b")).unwrap();
+            assert_eq!(owner(&spec), expect, "{namespaces} {mounts} {uid}");
+        };
+        let mount = |options: &str| {
+            format!(
+                r#"{{"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": [{options}]}}"#
+            )
+        };
+        let (own, user) = (r#"{"type": "cgroup"}"#, r#"{"type": "cgroup"}, {"type": "user"}"#);
+        let (rw, ro) = (mount(r#""nosuid", "rw""#), mount(r#""ro""#));
+        check(user, &rw, 0, Some(1000));
+        check(user, &rw, 5, Some(100_004));
+        check(user, &rw, 500, None);
+        check(user, &ro, 0, None);
+        check(user, "", 0, None);
+        check(user, &rw.replace("/sys/fs/cgroup", "/sys/./fs/cgroup/"), 0, Some(1000));
+        check(user, &rw.replace("/sys/fs/cgroup", "/cgroup"), 0, None);
+        check(r#"{"type": "user"}"#, &rw, 0, None);
+        check(r#"{"type": "user"}, {"type": "cgroup", "path": "/proc/self/ns/cgroup"}"#, &rw, 0, None);
+        check(own, &rw, 0, Some(0));
+        check(own, &rw, 7, Some(7));
     }
 }

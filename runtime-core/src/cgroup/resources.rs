@@ -375,7 +375,7 @@ fn swap_v2(memory: &Memory) -> Result<Option<i64>> {
 }
 
 /// `cpu.shares` (2 to 262144, 1024 by default) as `cpu.weight` (1 to 10000, 100 by default): the quadratic curve
-/// through the three points, runc 1.4 (earlier: a straight line, which made 39 of the default).
+/// through the three points, runc 1.3.1 (earlier: a straight line, which made 39 of the default).
 fn weight_of_shares(shares: u64) -> u64 {
     match shares {
         0..=2 => 1,

@@ -28,6 +28,11 @@ fn layouts() -> Vec<(&'static str, Layout)> {
     layouts
 }
 
+/// Makes it; nobody would have to clean up.
+fn create(cgroup: &Cgroup) -> crate::Result<Created> {
+    super::create(cgroup, &mut |_| Ok(()))
+}
+
 /// A cgroup that is gone, with all in it, at the end of the test.
 struct Guard(Created);
 
@@ -225,6 +230,80 @@ fn a_frozen_or_busy_cgroup_is_told() {
         let error = create(&plan(&linux, "id", &layout, Options::default()).unwrap()).unwrap_err();
         assert_eq!(error.to_string(), "container's cgroup unexpectedly frozen", "{name}");
         group.0.record.thaw().unwrap();
+    }
+}
+
+#[test]
+fn a_cgroup_below_a_frozen_one_is_told() {
+    for (name, layout) in layouts() {
+        let outer = made(&linux(path("outer")), &layout);
+        outer.0.record.freeze().unwrap();
+        let inner = linux(format!("{}/in/ner", path("outer")));
+        let error = create(&plan(&inner, "id", &layout, Options::default()).unwrap()).unwrap_err();
+        assert_eq!(error.to_string(), "container's cgroup unexpectedly frozen", "{name}");
+        for dir in &outer.0.record.dirs {
+            assert!(!dir.path.join("in").exists(), "{name}");
+        }
+        // Who is resumed below it still stands still.
+        outer.0.record.thaw().unwrap();
+        let inner = Guard(create(&plan(&inner, "id", &layout, Options::default()).unwrap()).unwrap());
+        inner.0.record.freeze().unwrap();
+        if name == "v1" {
+            outer.0.record.freeze().unwrap();
+            let error = inner.0.record.resume().unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::Timeout, "{error}");
+            outer.0.record.thaw().unwrap();
+        }
+        inner.0.record.resume().unwrap();
+        assert!(!inner.0.record.is_frozen().unwrap(), "{name}");
+    }
+}
+
+#[test]
+fn missing_parents_are_announced() {
+    for (name, layout) in layouts() {
+        let cgroup = plan(&linux(path("announced")), "id", &layout, Options::default()).unwrap();
+        let mut announced = Vec::new();
+        let created = super::create(&cgroup, &mut |parents| {
+            assert!(parents.iter().all(|parent| !parent.exists()), "{name}");
+            announced.push(parents.to_vec());
+            Ok(())
+        });
+        let group = Guard(created.unwrap());
+        assert_eq!(announced, std::slice::from_ref(&group.0.record.parents), "{name}");
+        drop(group);
+        let refused = super::create(&cgroup, &mut |_| Err(crate::Error::new(crate::ErrorKind::System, "no")));
+        assert_eq!(refused.unwrap_err().to_string(), "no", "{name}");
+        assert!(cgroup.dirs.iter().all(|dir| !dir.path.ancestors().nth(2).unwrap().exists()), "{name}");
+    }
+}
+
+#[test]
+fn a_fork_bomb_is_killed() {
+    for (name, layout) in layouts() {
+        let mut linux = linux(path("bomb"));
+        let pids = layout.v1.iter().any(|hierarchy| hierarchy.controllers.iter().any(|c| c == "pids"));
+        if pids {
+            linux.resources.pids_limit = Some(200);
+        }
+        let group = made(&linux, &layout);
+        let record = &group.0.record;
+        let mut shell = Shell::new();
+        record.place(shell.pid(), false).unwrap();
+        // Each of them starts others as long as it lives, none of which any signal but SIGKILL ends. Where nothing limits
+        // their number they only replace themselves.
+        let bomb = if pids {
+            "f() { trap '' TERM; while :; do f & : ; done; }; f\n"
+        } else {
+            "f() { trap '' TERM; f & exit; }; f & f & f & f & wait\n"
+        };
+        shell.0.stdin.take().unwrap().write_all(bomb.as_bytes()).unwrap();
+        while record.pids().unwrap().len() < 3 {
+            std::thread::yield_now();
+        }
+        record.kill_all(libc::SIGKILL).unwrap();
+        let _ = shell.0.wait();
+        record.remove().unwrap_or_else(|error| panic!("{name}: {error}"));
     }
 }
 

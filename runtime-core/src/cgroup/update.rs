@@ -84,19 +84,40 @@ fn old_value(dirs: &[Dir], write: &Write) -> Option<Write> {
         }
         _ => return None,
     };
-    let old = old_line(&text, new)?;
+    let old = old_line(file, &text, new)?;
     Some(Write { file: file.clone(), value: Value::Text(old), on_failure: OnFailure::Fail, ..write.clone() })
 }
 
-/// What a file held before `new` is written into it: its only line, or the line with the same key.
-fn old_line(text: &str, new: &str) -> Option<String> {
-    let key = new.split_once(' ').map(|(key, _)| key).filter(|key| key.contains(':'));
-    let line = match key {
-        Some(key) => text.lines().find(|line| line.split(' ').next() == Some(key))?,
-        // Not of a table: which of its lines belongs to the value can't be seen here.
-        None => text.lines().next().filter(|_| text.lines().count() == 1)?,
-    };
-    Some(line.strip_prefix("default ").unwrap_or(line).to_owned())
+/// What a file held before `new` is written into it, in the form in which it is written: its only line, or the line with the
+/// same key. `None` where that can't be told.
+fn old_line(file: &str, text: &str, new: &str) -> Option<String> {
+    let key = new.split_once(' ').map(|(key, _)| key);
+    let of = |key: &str| text.lines().find(|line| line.split(' ').next() == Some(key)).map(str::to_owned);
+    if let Some(device) = key.filter(|key| key.contains(':')) {
+        // A device without a limit has no line.
+        return of(device).or_else(|| Some(format!("{device} {}", no_limit(file)?)));
+    }
+    if let Some(default) = text.lines().find_map(|line| line.strip_prefix("default ")) {
+        return Some(default.to_owned());
+    }
+    if file == "memory.oom_control" {
+        return files::value_of(text, "oom_kill_disable").map(|value| value.to_string());
+    }
+    match text.lines().count() {
+        // Nothing set, as of a v2 cpuset. The kernel is not told of a write of no bytes.
+        0 | 1 if text.trim().is_empty() => Some("\n".to_owned()),
+        1 => text.lines().next().map(str::to_owned),
+        _ => key.and_then(of),
+    }
+}
+
+/// What takes away a device's limit in a file that has a line for each device with one.
+fn no_limit(file: &str) -> Option<&'static str> {
+    match file {
+        "io.max" => Some("rbps=max wbps=max riops=max wiops=max"),
+        "io.weight" | "io.bfq.weight" | "blkio.weight_device" | "blkio.bfq.weight_device" => Some("default"),
+        _ => file.starts_with("blkio.throttle.").then_some("0"),
+    }
 }
 
 /// v2 takes a limit below the use and then kills; v1 refuses it by itself. As the use changes all the time this is
@@ -157,14 +178,32 @@ mod tests {
 
     #[test]
     fn lines_that_undo() {
-        let check = |text, new, expect: Option<&str>| assert_eq!(old_line(text, new).as_deref(), expect, "{text:?}");
-        check("100\n", "5", Some("100"));
-        check("max\n", "5", Some("max"));
-        check("max 100000\n", "5000 10000", Some("max 100000"));
-        check("default 100\n", "5", Some("100"));
-        check("8:0 rbps=1 wbps=max\n8:16 rbps=2\n", "8:16 rbps=9", Some("8:16 rbps=2"));
-        check("8:0 1048576\n", "8:16 1", None);
-        check("", "8:16 1", None);
-        check("oom_kill_disable 0\nunder_oom 0\n", "1", None);
+        let check = |file, text, new, expect: Option<&str>| {
+            assert_eq!(old_line(file, text, new).as_deref(), expect, "{text:?}");
+        };
+        check("memory.max", "100\n", "5", Some("100"));
+        check("pids.max", "max\n", "5", Some("max"));
+        check("cpu.max", "max 100000\n", "5000 10000", Some("max 100000"));
+        check("cpuset.cpus", "\n", "0", Some("\n"));
+        check("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\n", "1", Some("0"));
+        // One value for all, and for single devices.
+        check("io.weight", "default 100\n8:0 50\n", "5", Some("100"));
+        check("io.weight", "default 100\n8:0 50\n", "8:0 5", Some("8:0 50"));
+        check("io.bfq.weight", "default 100\n8:0 50\n", "8:16 5", Some("8:16 default"));
+        let io = "8:0 rbps=1 wbps=max\n8:16 rbps=2\n";
+        check("io.max", io, "8:16 rbps=9", Some("8:16 rbps=2"));
+        check("io.max", io, "9:0 rbps=9", Some("9:0 rbps=max wbps=max riops=max wiops=max"));
+        check("blkio.throttle.read_bps_device", "8:0 1048576\n", "8:0 1", Some("8:0 1048576"));
+        check("blkio.throttle.read_bps_device", "8:0 1048576\n", "8:16 1", Some("8:16 0"));
+        // Tables by name.
+        check("net_prio.ifpriomap", "lo 0\neth0 7\n", "eth0 1", Some("eth0 7"));
+        check(
+            "rdma.max",
+            "a hca_handle=1 hca_object=2\nb hca_handle=max\n",
+            "b hca_handle=3",
+            Some("b hca_handle=max"),
+        );
+        check("x.y", "a 1\nb 2\n", "5", None);
+        check("x.y", "8:0 1\n", "8:16 1", None);
     }
 }
