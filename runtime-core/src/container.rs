@@ -20,6 +20,7 @@ use crate::child::{MESSAGE_SIZE, Message};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hook;
 use crate::host::Host;
+use crate::intel_rdt::{self, Rdt, Resctrl};
 use crate::launch::{self, Surroundings};
 use crate::namespace::{JOIN_ORDER, Kind};
 use crate::plan::{self, Plan, Step};
@@ -254,7 +255,9 @@ impl Draft {
         check_console(spec.process.as_ref(), &options.console)?;
         let host = Host::probe()?;
         let cgroup = plan_cgroup(spec, id, &host)?;
-        let record = record(spec, id, &bundle, &host, &cgroup, options);
+        let rdt = plan_rdt(spec, id)?;
+        let mut record = record(spec, id, &bundle, &host, &cgroup, options);
+        record.rdt = rdt.as_ref().map(intel_rdt::unfinished);
         let directory = Directory(parent.join(id));
         let options = plan::CreateOptions {
             id: id.to_owned(),
@@ -265,7 +268,7 @@ impl Draft {
             no_new_keyring: options.no_new_keyring,
             preserve_fds: options.preserve_fds + options.listen_fds,
         };
-        let plan = plan::create(spec, &host, cgroup, &options)?;
+        let plan = plan::create(spec, &host, cgroup, rdt, &options)?;
         Ok(Draft { loaded, plan, record })
     }
 }
@@ -277,6 +280,13 @@ fn plan_cgroup(spec: &Spec, id: &str, host: &Host) -> Result<cgroup::Cgroup> {
         rootless: host.euid != 0 || host.in_user_namespace,
     };
     cgroup::plan(&spec.linux, id, &host.cgroup, options)
+}
+
+fn plan_rdt(spec: &Spec, id: &str) -> Result<Option<Rdt>> {
+    let Some(wanted) = &spec.linux.intel_rdt else { return Ok(None) };
+    let resctrl = Resctrl::find()?;
+    let existing = resctrl.existing(wanted, id)?;
+    intel_rdt::plan(wanted, id, &resctrl, &existing).map(Some)
 }
 
 /// The cgroup of a container whose state says nothing.
@@ -304,6 +314,7 @@ fn record(
         annotations: spec.annotations.clone(),
         owner: host.euid,
         cgroup: cgroup::Record::from(cgroup),
+        rdt: None,
         namespaces: JOIN_ORDER
             .into_iter()
             .filter(|kind| *kind.of(namespaces) != Namespace::Host)
@@ -335,25 +346,33 @@ fn make(
     record.late_steps = launch::late_steps(&plan.init);
     directory.write_state(record)?;
     let Some(cgroup) = &plan.cgroup else { unreachable!("a plan of create has a cgroup") };
+    let groups = plan.rdt.as_ref().map(|rdt| &rdt.record);
+    let made = plan.rdt.as_ref().map(intel_rdt::unfinished);
+    plan.rdt.as_ref().map_or(Ok(()), intel_rdt::create)?;
     let created = cgroup::create(cgroup, &mut |parents| {
         record.cgroup.parents = parents.to_vec();
         directory.write_state(record)
-    })?;
-    record.cgroup = created.record;
-    let launched = launch::launch(
-        plan,
-        &Surroundings { cgroup: &record.cgroup.clone(), birthplace: created.unified.as_ref().map(OwnedFd::as_fd) },
-        &mut |pid, _| {
+    });
+    let launched = created.and_then(|created| {
+        record.cgroup = created.record;
+        let cgroup = record.cgroup.clone();
+        let birthplace = created.unified.as_ref().map(OwnedFd::as_fd);
+        launch::launch(plan, &Surroundings { cgroup: &cgroup, rdt: groups, birthplace }, &mut |pid, _| {
             record.init = Some(Init::of(pid)?);
+            // From here on a class of service that the configuration names stays.
+            record.rdt = groups.cloned();
             directory.write_state(record)
-        },
-    );
-    match launched {
-        Ok(launched) => Ok((launched.pidfd, launched.master)),
-        Err(error) => {
+        })
+        .inspect_err(|_| {
             // Hooks may have put processes there.
             let _ = record.cgroup.kill_all(libc::SIGKILL);
             let _ = record.cgroup.remove();
+        })
+    });
+    match launched {
+        Ok(launched) => Ok((launched.pidfd, launched.master)),
+        Err(error) => {
+            made.iter().for_each(|made| _ = made.remove());
             Err(error)
         }
     }
@@ -594,6 +613,7 @@ impl Container {
                 .collect(),
             mapped: self.record.mapped,
             place_in_cgroups: self.record.cgroup.dirs.iter().any(|dir| !dir.is_unified()),
+            place_in_resctrl: self.record.rdt.is_some(),
             seccomp,
             listener: spec.and_then(|spec| plan::listener(&spec, state_halves(&self.state().ok()?), Some(init.pid))),
             personality: self.record.personality,
@@ -610,7 +630,11 @@ impl Container {
         let own = cgroup.open_unified()?;
         let launch_in = |place: Option<OwnedFd>| {
             let birthplace = place.as_ref().map(OwnedFd::as_fd);
-            launch::launch(&plan, &Surroundings { cgroup: &cgroup, birthplace }, &mut |_, _| Ok(()))
+            launch::launch(
+                &plan,
+                &Surroundings { cgroup: &cgroup, rdt: self.record.rdt.as_ref(), birthplace },
+                &mut |_, _| Ok(()),
+            )
         };
         let launched = match launch_in(own) {
             Err(error) if error.errno() == Some(sys::Errno(libc::EBUSY)) && paths.is_empty() => {
@@ -694,6 +718,7 @@ impl Container {
         self.kill_init()?;
         self.record.cgroup.kill_all(libc::SIGKILL)?;
         self.record.cgroup.remove()?;
+        self.record.rdt.as_ref().map_or(Ok(()), intel_rdt::Record::remove)?;
         self.directory.remove()?;
         let hooks = match hooks {
             Ok(hooks) if hooks.is_empty() => return Ok(Vec::new()),

@@ -40,9 +40,9 @@ pub fn features() -> impl Serialize {
                 modes: spec::MEMORY_MODES.map(|(name, _)| name),
                 flags: spec::MEMORY_FLAGS.map(|(name, _)| name),
             },
-            intel_rdt: IntelRdt { enabled: false, schemata: false, monitoring: false },
+            intel_rdt: IntelRdt { enabled: true, schemata: true, monitoring: true },
             mount_extensions: MountExtensions { idmap: Enabled { enabled: true } },
-            net_devices: Enabled { enabled: false },
+            net_devices: Enabled { enabled: true },
         },
         annotations: BTreeMap::from([("orlop.version", env!("CARGO_PKG_VERSION"))]),
         // No annotation of a configuration changes what Orlop does.

@@ -14,7 +14,8 @@
 //! - [`Containers`] and [`Container`]: the lifecycle.
 //!
 //! The features have a room each, with its part of the plan and the execution of its steps: [`namespace`], [`chroot`],
-//! [`cgroup`], [`user_mapping`], [`seccomp`], [`process`], [`hook`], [`console`]. [`sys`] holds all unsafe code.
+//! [`cgroup`], [`user_mapping`], [`seccomp`], [`process`], [`hook`], [`console`],
+//! [`intel_rdt`]. [`sys`] holds all unsafe code.
 //!
 //! # Terms
 //!
@@ -31,6 +32,7 @@ mod error;
 mod features;
 pub mod hook;
 mod host;
+pub mod intel_rdt;
 mod launch;
 pub mod namespace;
 pub mod plan;

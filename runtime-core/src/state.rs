@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup;
 use crate::error::{Error, ErrorKind, Result};
+use crate::intel_rdt;
 use crate::sys::{self, Errno};
 
 /// Where a container is in its life (`runtime.md`, *State*; `paused` is every runtime's).
@@ -73,6 +74,8 @@ pub(crate) struct Record {
     /// The user who made it.
     pub(crate) owner: u32,
     pub(crate) cgroup: cgroup::Record,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rdt: Option<intel_rdt::Record>,
     /// The names of the namespaces that it does not share with the host.
     pub(crate) namespaces: Vec<String>,
     pub(crate) mapped: bool,

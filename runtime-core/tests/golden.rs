@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use runtime_core::cgroup::{self, Hierarchy, Layout};
+use runtime_core::intel_rdt::{self, Existing, Resctrl};
 use runtime_core::plan::{self, CreateOptions, ExecTarget, Plan, Step};
 use runtime_core::spec::{Process, Spec};
 use runtime_core::{Host, namespace};
@@ -61,16 +62,23 @@ fn options(id: &str) -> CreateOptions {
 fn create(json: &[u8], layout: Layout, options: &CreateOptions) -> Plan {
     let (spec, _) = Spec::from_slice(json, Path::new("/bundle")).unwrap();
     let cgroup = cgroup::plan(&spec.linux, &options.id, &layout, cgroup::Options::default()).unwrap();
-    plan::create(&spec, &host(layout), cgroup, options).unwrap()
+    let rdt = spec.linux.intel_rdt.as_ref().map(|wanted| {
+        let resctrl = Resctrl("/sys/fs/resctrl".into());
+        intel_rdt::plan(wanted, &options.id, &resctrl, &Existing::default()).unwrap()
+    });
+    plan::create(&spec, &host(layout), cgroup, rdt, options).unwrap()
 }
 
 fn exec(json: &[u8], namespaces: Vec<namespace::Kind>) -> Plan {
     let (process, _) = Process::from_slice(json).unwrap();
+    // The one plan that has everything.
+    let place_in_resctrl = namespaces.contains(&namespace::Kind::Time);
     let target = ExecTarget {
         pid: 4711,
         namespaces,
         mapped: false,
         place_in_cgroups: true,
+        place_in_resctrl,
         seccomp: None,
         listener: None,
         personality: None,
@@ -119,7 +127,7 @@ fn plans() -> Vec<(String, Plan)> {
         ..options("everything")
     };
     plans.push(("everything".to_owned(), create(&everything, hybrid(), &all_options)));
-    for name in ["bare", "mounts"] {
+    for name in ["bare", "mounts", "inside"] {
         let json = fs::read(folder("golden").join(format!("{name}.json"))).unwrap();
         plans.push((name.to_owned(), create(&json, v2(), &options(name))));
     }
@@ -207,8 +215,7 @@ fn what_the_machine_lacks_is_refused() {
             serde_json::json!({"process": {"args": ["sh"], "cwd": "/", "apparmorProfile": "p"}}),
             "/process/apparmorProfile: apparmor is not enabled on this machine",
         ),
-        (idmapped("tmpfs", true, "ro"), "/mounts/0: in a user namespace only bind mounts can be idmapped"),
-        (idmapped("cgroup", false, "ro"), "/mounts/0: a cgroup mount can't be idmapped"),
+        (idmapped("cgroup", true, "ro"), "/mounts/0: a cgroup mount can't be idmapped"),
         (
             idmapped("overlay", false, &long),
             "/mounts/0: options of more than 255 bytes and iversion don't go with an idmapping",
@@ -220,6 +227,6 @@ fn what_the_machine_lacks_is_refused() {
         }
         let (spec, _) = Spec::from_slice(config.to_string().as_bytes(), Path::new("/bundle")).unwrap();
         let cgroup = cgroup::plan(&spec.linux, "id", &v2(), cgroup::Options::default()).unwrap();
-        assert_eq!(plan::create(&spec, &lacking, cgroup, &options("id")).unwrap_err().to_string(), expect);
+        assert_eq!(plan::create(&spec, &lacking, cgroup, None, &options("id")).unwrap_err().to_string(), expect);
     }
 }

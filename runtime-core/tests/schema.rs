@@ -136,11 +136,15 @@ fn features_promise_what_is_accepted() {
             return;
         }
         let kind = if option == "tmpcopyup" { "tmpfs" } else { "proc" };
+        let mut options = vec![option.clone()];
+        if option == "copy-symlink" || option == "src-nofollow" {
+            options.push("bind".into());
+        }
         let map = serde_json::json!([{"containerID": 0, "hostID": 1, "size": 1}]);
         let config = serde_json::json!({
             "ociVersion": version,
             "root": {"path": "rootfs"},
-            "mounts": [{"destination": "/a", "type": kind, "source": "s", "options": [option],
+            "mounts": [{"destination": "/a", "type": kind, "source": "s", "options": options,
                 "uidMappings": map, "gidMappings": map}],
         });
         let (spec, _) = Spec::from_slice(config.to_string().as_bytes(), Path::new("/b")).unwrap();

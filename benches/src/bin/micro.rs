@@ -19,7 +19,7 @@ fn main() -> Result<()> {
     let options = plan::CreateOptions { id: "id".to_owned(), ..plan::CreateOptions::default() };
     let whole = || {
         let cgroup = cgroup::plan(&spec.linux, "id", &host.cgroup, cgroup::Options::default())?;
-        plan::create(&spec, &host, cgroup, &options)
+        plan::create(&spec, &host, cgroup, None, &options)
     };
     whole()?;
     println!("| microseconds | median | p99 |\n|---|---|---|");

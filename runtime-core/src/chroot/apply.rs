@@ -7,7 +7,7 @@ use super::in_root::{self, Parent};
 use super::{DeviceNode, LegacyMount, MountSource, MountStep, NewFilesystem, RemountStep, Target};
 use crate::child::{Context, Failure};
 use crate::plan::FdIndex;
-use crate::spec::{Propagation, PropagationKind};
+use crate::spec::{Propagation, PropagationKind, SourceLink};
 use crate::sys::{self, Errno, MountAttr, attr};
 
 /// Magic number of procfs, statfs(2).
@@ -74,11 +74,15 @@ pub(crate) fn attach_root(
 pub(crate) fn mount(context: &Context<'_>, step: &MountStep) -> Result<(), Failure> {
     let root = context.root()?;
     let source = make_source(context, step)?;
+    if let (SourceLink::Copy, Some(source)) = (step.link, &source)
+        && sys::fstat(source.as_fd())?.st_mode & libc::S_IFMT == libc::S_IFLNK
+    {
+        return copy_link(root.as_fd(), source.as_fd(), &step.target);
+    }
     let target = open_target(root.as_fd(), step, source.as_ref())?;
     let detached;
     let mount = match (&source, &step.source) {
-        (Some(Source::Owned(fd)), _) => fd.as_fd(),
-        (Some(Source::Inherited(fd)), _) => *fd,
+        (Some(source), _) => source.as_fd(),
         (None, MountSource::New(NewFilesystem { legacy: Some(LegacyMount { flags, data }), fstype, source, .. })) => {
             // fsconfig(2) takes values of up to 255 bytes: longer ones (the layers of an overlay) go through mount(2).
             // The target is entered and named `.`: no path is walked.
@@ -89,12 +93,19 @@ pub(crate) fn mount(context: &Context<'_>, step: &MountStep) -> Result<(), Failu
             return set_propagation(mounted.as_fd(), step);
         }
         (None, MountSource::New(new)) => {
-            detached = new_filesystem(new, step.attr_set, target.as_fd())?;
+            let mode = if new.mode_from_target { Some(sys::fstat(target.as_fd())?.st_mode & 0o7777) } else { None };
+            detached = new_filesystem(new, step.attr_set, mode)?;
             detached.as_fd()
         }
         (None, _) => return Err(Errno(libc::EINVAL).into()),
     };
-    if let MountSource::New(NewFilesystem { copy_up: true, .. }) = step.source {
+    if let MountSource::Made { new: NewFilesystem { mode_from_target: true, .. }, .. } = step.source {
+        // The parent did not know the target.
+        sys::fchmodat(mount, c".", sys::fstat(target.as_fd())?.st_mode & 0o7777)?;
+    }
+    if let MountSource::New(NewFilesystem { copy_up: true, .. })
+    | MountSource::Made { new: NewFilesystem { copy_up: true, .. }, .. } = step.source
+    {
         super::copy_up::copy(target.as_fd(), mount).map_err(|errno| Failure::new(errno, COPY_UP_FAILED))?;
     }
     // Before the mount can be seen anywhere.
@@ -114,12 +125,37 @@ pub(crate) fn mount(context: &Context<'_>, step: &MountStep) -> Result<(), Failu
     set_propagation(mount, step)
 }
 
+/// `copy-symlink`: the link of the host is made anew in the container. What stands there already must be the same link.
+fn copy_link(root: BorrowedFd<'_>, source: BorrowedFd<'_>, path: &CStr) -> Result<(), Failure> {
+    let failed = |errno| Failure::new(errno, TARGET_FAILED);
+    let mut buffer = [0u8; libc::PATH_MAX as usize];
+    let wanted = read_link(source, c"", &mut buffer)?;
+    let parent = Parent::of(root, path).map_err(failed)?;
+    match sys::symlinkat(wanted, parent.directory.as_fd(), parent.name()) {
+        Err(errno @ Errno(libc::EEXIST)) => {
+            let mut buffer = [0u8; libc::PATH_MAX as usize];
+            match read_link(parent.directory.as_fd(), parent.name(), &mut buffer) {
+                Ok(found) if found == wanted => Ok(()),
+                _ => Err(failed(errno)),
+            }
+        }
+        made => made.map_err(failed),
+    }
+}
+
+fn read_link<'a>(dir: BorrowedFd<'_>, name: &CStr, buffer: &'a mut [u8]) -> sys::Result<&'a CStr> {
+    // One byte stays zero: the end of the string.
+    let space = buffer.len() - 1;
+    sys::readlinkat(dir, name, buffer.get_mut(..space).unwrap_or_default())?;
+    CStr::from_bytes_until_nul(buffer).map_err(|_| Errno(libc::ENAMETOOLONG))
+}
+
 fn is_directory(fd: BorrowedFd<'_>) -> Result<bool, Failure> {
     Ok(sys::fstat(fd)?.st_mode & libc::S_IFMT == libc::S_IFDIR)
 }
 
 fn set_attributes(mount: BorrowedFd<'_>, step: &MountStep) -> Result<(), Failure> {
-    let is_new = matches!(step.source, MountSource::New(_));
+    let is_new = matches!(step.source, MountSource::New(_) | MountSource::Made { .. });
     if !is_new && step.attr_set | step.attr_clear != 0 {
         let what = MountAttr { set: step.attr_set, clear: step.attr_clear, propagation: 0 };
         sys::mount_setattr(mount, c"", false, what)?;
@@ -143,11 +179,26 @@ enum Source<'fd> {
     Inherited(BorrowedFd<'fd>),
 }
 
+impl Source<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Source::Owned(fd) => fd.as_fd(),
+            Source::Inherited(fd) => *fd,
+        }
+    }
+}
+
 fn make_source<'a>(context: &'a Context<'_>, step: &MountStep) -> Result<Option<Source<'a>>, Failure> {
     Ok(match &step.source {
         MountSource::Path { path, recursive } => Some(Source::Owned(
-            sys::open_tree_clone(sys::CWD, path, *recursive).map_err(|errno| Failure::new(errno, SOURCE_FAILED))?,
+            if step.link == SourceLink::Follow {
+                sys::open_tree_clone(sys::CWD, path, *recursive)
+            } else {
+                sys::open_tree_clone_nofollow(sys::CWD, path, *recursive)
+            }
+            .map_err(|errno| Failure::new(errno, SOURCE_FAILED))?,
         )),
+        MountSource::Made { mount, .. } => Some(Source::Inherited(context.fd(*mount))),
         MountSource::Opened { tree, .. } => {
             // Made in the host's mount namespace, with the host's peers.
             propagate(context.fd(*tree), PropagationKind::Slave, true)?;
@@ -158,16 +209,15 @@ fn make_source<'a>(context: &'a Context<'_>, step: &MountStep) -> Result<Option<
 }
 
 fn open_target(root: BorrowedFd<'_>, step: &MountStep, source: Option<&Source<'_>>) -> Result<OwnedFd, Failure> {
-    let source = source.map(|source| match source {
-        Source::Owned(fd) => fd.as_fd(),
-        Source::Inherited(fd) => *fd,
-    });
+    let source = source.map(Source::as_fd);
     let is_directory = match source {
         Some(fd) => is_directory(fd)?,
         None => true,
     };
     let failed = |errno| Failure::new(errno, TARGET_FAILED);
+    let link = if step.over_link { in_root::link(root, &step.target).map_err(failed)? } else { None };
     let target = match step.guard {
+        _ if let Some(link) = link => link,
         // CVE-2019-19921, CVE-2023-27561, CVE-2023-28642: a link at /proc or /sys would lead label and sysctl writes,
         // masks and read-only paths elsewhere.
         Target::Ordinary => match in_root::ordinary_directory(root, &step.target) {
@@ -198,20 +248,20 @@ fn open_target(root: BorrowedFd<'_>, step: &MountStep, source: Option<&Source<'_
     Ok(target)
 }
 
-fn new_filesystem(new: &NewFilesystem, attributes: u64, target: BorrowedFd<'_>) -> Result<OwnedFd, Failure> {
+/// `mode`: of the root directory, where the options have none.
+pub(crate) fn new_filesystem(new: &NewFilesystem, attributes: u64, mode: Option<u32>) -> sys::Result<OwnedFd> {
     let context = sys::fsopen(&new.fstype)?;
     sys::fsconfig_set(context.as_fd(), c"source", Some(&new.source))?;
     for (key, value) in &new.parameters {
         sys::fsconfig_set(context.as_fd(), key, value.as_deref())?;
     }
-    if new.mode_from_target {
-        let mode = sys::fstat(target)?.st_mode & 0o7777;
+    if let Some(mode) = mode {
         let digits = octal(mode);
         let text = CStr::from_bytes_until_nul(&digits).unwrap_or(c"755");
         sys::fsconfig_set(context.as_fd(), c"mode", Some(text))?;
     }
     sys::fsconfig_create(context.as_fd())?;
-    Ok(sys::fsmount(context.as_fd(), attributes)?)
+    sys::fsmount(context.as_fd(), attributes)
 }
 
 /// Four octal digits and a NUL.

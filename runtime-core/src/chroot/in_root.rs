@@ -46,6 +46,15 @@ pub(crate) fn open(root: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result<Owne
     sys::openat2(root, path, flags | libc::O_PATH, 0, sys::RESOLVE_IN_ROOT | sys::RESOLVE_NO_MAGICLINKS)
 }
 
+/// Opens the symbolic link that a path ends at, O_PATH. `None`: something else stands there, or nothing.
+pub(crate) fn link(root: BorrowedFd<'_>, path: &CStr) -> Result<Option<OwnedFd>> {
+    match open(root, path, libc::O_NOFOLLOW) {
+        Ok(fd) if sys::fstat(fd.as_fd())?.st_mode & libc::S_IFMT == libc::S_IFLNK => Ok(Some(fd)),
+        Ok(_) | Err(Errno(libc::ENOENT)) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// Opens what a path refers to, O_PATH, where no part of the path may be a link.
 fn open_ordinary(root: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result<OwnedFd> {
     sys::openat2(root, path, flags | libc::O_PATH, 0, sys::RESOLVE_IN_ROOT | sys::RESOLVE_NO_SYMLINKS)

@@ -18,7 +18,7 @@ use crate::namespace::Kind;
 use crate::plan::{FdIndex, Idmap, Open, Opens, Step};
 use crate::process::clean;
 use crate::spec::{
-    self, DeviceKind, Mount, MountIdmap, MountIds, MountKind, Namespace, Propagation, PropagationKind, Spec,
+    self, DeviceKind, Mount, MountIdmap, MountIds, MountKind, Namespace, Propagation, PropagationKind, SourceLink, Spec,
 };
 use crate::sys::attr;
 
@@ -41,6 +41,10 @@ pub struct MountStep {
     pub propagation: Vec<Propagation>,
     /// What the target must be.
     pub guard: Target,
+    /// What a symbolic link as the source of a bind means.
+    pub link: SourceLink,
+    /// A symbolic link as the target is hidden by the mount, not followed.
+    pub over_link: bool,
 }
 
 /// What is mounted.
@@ -62,6 +66,13 @@ pub enum MountSource {
     },
     /// A new mount of a file system.
     New(NewFilesystem),
+    /// Such a mount, made by the parent with all its attributes: what a user namespace may not idmap.
+    Made {
+        /// The detached mount.
+        mount: FdIndex,
+        /// What it is.
+        new: NewFilesystem,
+    },
 }
 
 /// A new mount of a file system, by fsopen(2).
@@ -179,16 +190,15 @@ pub(crate) fn mounts(spec: &Spec, cgroup: &cgroup::Cgroup, open: &mut Opens) -> 
     let mut steps = Vec::new();
     let label = spec.linux.mount_label.as_deref();
     for (index, mount) in spec.mounts.iter().enumerate() {
-        if mount.idmap.is_some()
-            && let Some(why) = never_idmapped(spec, mount)
-        {
-            return Err(Error::unsupported(format_args!("/mounts/{index}"), why));
+        if mount.idmap.is_some() && mount.kind == MountKind::Cgroup {
+            // cgroup and cgroup2 are none of those that take an idmapping (FS_ALLOW_IDMAP of the kernel).
+            return Err(Error::unsupported(format_args!("/mounts/{index}"), "a cgroup mount can't be idmapped"));
         }
         let idmap = mount.idmap.as_ref().map(|idmap| idmapping(idmap, open));
         match &mount.kind {
             MountKind::Cgroup => cgroup_mounts(spec, cgroup, mount, &mut steps),
             MountKind::Bind { source, recursive } => {
-                let source = bind_source(spec, open, source, *recursive, idmap);
+                let source = bind_source(spec, open, (source, *recursive), mount.source_link, idmap);
                 steps.push(Step::Mount(MountStep { source, ..mount_step(mount) }));
             }
             MountKind::Remount { .. } => steps.push(remount(spec, index, mount)),
@@ -198,23 +208,24 @@ pub(crate) fn mounts(spec: &Spec, cgroup: &cgroup::Cgroup, open: &mut Opens) -> 
                     let why = "options of more than 255 bytes and iversion don't go with an idmapping";
                     return Err(Error::unsupported(format_args!("/mounts/{index}"), why));
                 }
-                steps.push(Step::Mount(step));
+                steps.push(Step::Mount(made_by_parent(spec, open, step)));
             }
         }
     }
     Ok(steps)
 }
 
-/// Why not, where it is known before.
-fn never_idmapped(spec: &Spec, mount: &Mount) -> Option<&'static str> {
-    match &mount.kind {
-        MountKind::Bind { .. } | MountKind::Remount { .. } => None,
-        // EPERM: it takes power over the idmapping's namespace, which is none below the container's.
-        _ if spec.linux.namespaces.user != Namespace::Host => {
-            Some("in a user namespace only bind mounts can be idmapped")
+/// An idmapping takes power over its namespace, which is none below a container's user namespace: there the parent makes
+/// the file system. It then belongs to the parent's user namespace, so that its ids, and those of the mappings, are the same
+/// as without a user namespace; and it may be one that the kernel mounts in no other (those on block devices).
+fn made_by_parent(spec: &Spec, open: &mut Opens, step: MountStep) -> MountStep {
+    let foreign = spec.linux.namespaces.user != Namespace::Host;
+    match step.source {
+        MountSource::New(new) if foreign && new.idmap.is_some() => {
+            let mount = open.add(Open::Filesystem { new: new.clone(), attributes: step.attr_set });
+            MountStep { source: MountSource::Made { mount, new }, ..step }
         }
-        MountKind::Cgroup => Some("a cgroup mount can't be idmapped"),
-        MountKind::Filesystem { .. } => None,
+        source => MountStep { source, ..step },
     }
 }
 
@@ -288,6 +299,8 @@ fn mount_step(mount: &Mount) -> MountStep {
         rec_attr_set: mount.rec_attr_set,
         rec_attr_clear: mount.rec_attr_clear,
         propagation: mount.propagation.clone(),
+        link: mount.source_link,
+        over_link: mount.over_link,
     }
 }
 
@@ -304,7 +317,13 @@ fn guard(target: &CStr, mount: &Mount) -> Target {
     }
 }
 
-fn bind_source(spec: &Spec, open: &mut Opens, path: &CStr, recursive: bool, idmap: Option<Idmap>) -> MountSource {
+fn bind_source(
+    spec: &Spec,
+    open: &mut Opens,
+    (path, recursive): (&CStr, bool),
+    link: SourceLink,
+    idmap: Option<Idmap>,
+) -> MountSource {
     let path = path.to_owned();
     // Without a user namespace the child can go by the path, and no descriptor is held meanwhile: a thousand binds
     // need no thousand descriptors.
@@ -314,7 +333,8 @@ fn bind_source(spec: &Spec, open: &mut Opens, path: &CStr, recursive: bool, idma
     {
         return MountSource::Path { path, recursive };
     }
-    let tree = open.add(Open::Tree { path: path.clone(), recursive, idmap });
+    let follow = link == SourceLink::Follow;
+    let tree = open.add(Open::Tree { path: path.clone(), recursive, follow, idmap });
     MountSource::Opened { tree, path }
 }
 
@@ -542,6 +562,8 @@ fn device(spec: &Spec, host: &Host, device: &spec::Device) -> Step {
             rec_attr_clear: 0,
             propagation: Vec::new(),
             guard: Target::NotInProc,
+            link: SourceLink::Follow,
+            over_link: false,
         });
     }
     let kind = match device.kind {
@@ -610,28 +632,47 @@ impl fmt::Display for RemountStep {
     }
 }
 
+impl NewFilesystem {
+    /// As they are written; `ro` once.
+    fn options(&self, attributes: u64) -> Vec<String> {
+        let own = self.parameters.iter().filter(|(key, _)| key.as_c_str() != c"ro" || attributes & attr::RDONLY == 0);
+        let mut options: Vec<_> = own.map(parameter_text).collect();
+        let iversion = self.legacy.as_ref().is_some_and(|legacy| legacy.flags & libc::MS_I_VERSION != 0);
+        options.extend(iversion.then(|| "iversion".to_owned()));
+        options.extend(self.idmap.map(|idmap| idmap.to_string()));
+        options.extend(self.copy_up.then(|| "tmpcopyup".to_owned()));
+        options
+    }
+
+    /// `make tmpfs (size=64k,idmap)`.
+    pub(crate) fn describe(&self, f: &mut fmt::Formatter<'_>, verb: &str, attributes: u64) -> fmt::Result {
+        let names = attr_names(attributes);
+        let options: Vec<_> =
+            Some(names).filter(|names| !names.is_empty()).into_iter().chain(self.options(attributes)).collect();
+        write!(f, "{verb} {} ({})", self.fstype.to_string_lossy(), options.join(","))
+    }
+}
+
 impl fmt::Display for MountStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = |s: &CString| s.to_string_lossy().into_owned();
         match &self.source {
             MountSource::Path { path, .. } | MountSource::Opened { path, .. } => write!(f, "bind {}", text(path))?,
-            MountSource::New(new) => write!(f, "mount {}", text(&new.fstype))?,
+            MountSource::New(new) | MountSource::Made { new, .. } => write!(f, "mount {}", text(&new.fstype))?,
         }
         write!(f, " on {}", text(&self.target))?;
         let mut options =
             changes([self.attr_set, self.attr_clear, self.rec_attr_set, self.rec_attr_clear]).collect::<Vec<_>>();
-        if let MountSource::New(new) = &self.source {
-            let own =
-                new.parameters.iter().filter(|(key, _)| key.as_c_str() != c"ro" || self.attr_set & attr::RDONLY == 0);
-            options.extend(own.map(parameter_text));
-            let iversion = new.legacy.as_ref().is_some_and(|legacy| legacy.flags & libc::MS_I_VERSION != 0);
-            options.extend(iversion.then(|| "iversion".to_owned()));
-            options.extend(new.idmap.map(|idmap| idmap.to_string()));
-            if new.copy_up {
-                options.push("tmpcopyup".to_owned());
-            }
+        if let MountSource::New(new) | MountSource::Made { new, .. } = &self.source {
+            options.extend(new.options(self.attr_set));
         }
         options.extend(self.propagation.iter().map(propagation_name));
+        options.extend(match self.link {
+            SourceLink::Follow => None,
+            SourceLink::Mount => Some("src-nofollow".to_owned()),
+            SourceLink::Copy => Some("copy-symlink".to_owned()),
+        });
+        options.extend(self.over_link.then(|| "dest-nofollow".to_owned()));
         if options.is_empty() { Ok(()) } else { write!(f, " ({})", options.join(",")) }
     }
 }

@@ -5,10 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use crate::child;
-use crate::chroot::apply::PROC_SUPER_MAGIC;
+use crate::chroot::apply::{PROC_SUPER_MAGIC, new_filesystem};
 use crate::error::{Error, ErrorKind, Result};
 use crate::namespace::Kind;
-use crate::plan::Open;
+use crate::plan::{Idmap, Open};
 use crate::spec::IdMapping;
 use crate::sys::{self, Errno};
 use crate::user_mapping::map_text;
@@ -28,7 +28,7 @@ fn failed(what: &Open, errno: Errno) -> Error {
         (Open::Namespace { path, kind }, Errno(libc::EINVAL)) => {
             Error::new(ErrorKind::InvalidSpec, format!("{} is not a {kind} namespace", path.to_string_lossy()))
         }
-        (Open::Tree { idmap: Some(_), .. }, Errno(libc::EINVAL)) => {
+        (Open::Tree { idmap: Some(_), .. } | Open::Filesystem { .. }, Errno(libc::EINVAL)) => {
             Error::system(what, errno).context("the file system may not take an idmapping")
         }
         _ => Error::system(what, errno),
@@ -37,14 +37,11 @@ fn failed(what: &Open, errno: Errno) -> Error {
 
 fn one(what: &Open, before: &[OwnedFd]) -> sys::Result<OwnedFd> {
     match what {
-        Open::Tree { path, recursive, idmap } => {
-            let tree = sys::open_tree_clone(sys::CWD, path, *recursive)?;
-            if let Some(idmap) = idmap {
-                let namespace = before.get(idmap.namespace.0).ok_or(Errno(libc::EBADF))?;
-                sys::idmap_mount(tree.as_fd(), idmap.recursive, namespace.as_fd())?;
-            }
-            Ok(tree)
+        Open::Tree { path, recursive, follow, idmap } => {
+            let clone = if *follow { sys::open_tree_clone } else { sys::open_tree_clone_nofollow };
+            idmapped(clone(sys::CWD, path, *recursive)?, *idmap, before)
         }
+        Open::Filesystem { new, attributes } => idmapped(new_filesystem(new, *attributes, None)?, new.idmap, before),
         Open::UserNamespace { uids, gids } => user_namespace(uids, gids),
         Open::Namespace { path, kind } => namespace(path, *kind),
         Open::Process { pid } => sys::pidfd_open(*pid),
@@ -68,6 +65,14 @@ fn one(what: &Open, before: &[OwnedFd]) -> sys::Result<OwnedFd> {
         }
         Open::Socket(path) => connect(path),
     }
+}
+
+fn idmapped(mount: OwnedFd, idmap: Option<Idmap>, before: &[OwnedFd]) -> sys::Result<OwnedFd> {
+    if let Some(idmap) = idmap {
+        let namespace = before.get(idmap.namespace.0).ok_or(Errno(libc::EBADF))?;
+        sys::idmap_mount(mount.as_fd(), idmap.recursive, namespace.as_fd())?;
+    }
+    Ok(mount)
 }
 
 /// The namespace's file keeps it when the process that it was made for is gone.
@@ -121,7 +126,7 @@ fn connect(path: &CStr) -> sys::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{FdIndex, Idmap};
+    use crate::plan::FdIndex;
 
     #[test]
     fn an_idmapped_tree_shows_other_owners() {
@@ -139,6 +144,7 @@ mod tests {
             Open::Tree {
                 path: CString::new(directory.as_os_str().as_bytes()).unwrap(),
                 recursive: true,
+                follow: true,
                 idmap: Some(idmap),
             },
         ]);

@@ -2,23 +2,19 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use crate::cgroup;
+use super::Surroundings;
 use crate::error::{Error, Result};
 use crate::hook;
+use crate::namespace::net_devices::{self, Moved};
 use crate::plan::{ParentStep, Plan};
+use crate::spec::NetDevice;
 use crate::sys::{self, Errno};
 use crate::user_mapping::map_text;
 
-pub(super) fn take(
-    step: &ParentStep,
-    plan: &Plan,
-    pid: i32,
-    cgroup: &cgroup::Record,
-    born_in_unified: bool,
-) -> Result<()> {
+pub(super) fn take(step: &ParentStep, plan: &Plan, pid: i32, surroundings: &Surroundings<'_>) -> Result<()> {
     let write = |file: &str, text: &str| {
         let path = format!("/proc/{pid}/{file}");
         // One write: the kernel takes an id map in one piece.
@@ -30,7 +26,10 @@ pub(super) fn take(
             write("uid_map", &map_text(uids))?;
             write("gid_map", &map_text(gids))
         }
-        ParentStep::PlaceInCgroups => cgroup.place(pid, born_in_unified),
+        ParentStep::PlaceInCgroups => surroundings.cgroup.place(pid, surroundings.birthplace.is_some()),
+        ParentStep::PlaceInResctrl => surroundings.rdt.map_or(Ok(()), |groups| groups.place(pid)),
+        // What it did can be undone, so it has a result: `net_devices`.
+        ParentStep::NetDevices { .. } => Ok(()),
         ParentStep::OomScoreAdj { value, optional } => match write("oom_score_adj", &value.to_string()) {
             Err(error) if *optional && error.errno() == Some(Errno(libc::EACCES)) => Ok(()),
             result => result,
@@ -43,6 +42,18 @@ pub(super) fn take(
             hook::run(point, hooks, &format!("{head}{pid}{tail}"))
         }
     }
+}
+
+/// Moves network devices into the namespace that the process joins, or into its own new one.
+pub(super) fn net_devices(devices: &[NetDevice], pid: i32, joined: Option<OwnedFd>) -> Result<Moved> {
+    let namespace = match joined {
+        Some(namespace) => namespace,
+        // A child that nobody has waited for: the pid is its own.
+        None => fs::File::open(format!("/proc/{pid}/ns/net"))
+            .map_err(|e| Error::system("open the network namespace of the process", e.into()))?
+            .into(),
+    };
+    net_devices::give(devices, namespace.as_fd())
 }
 
 /// Hands the filter's listener to its agent, with the container process state (`config-linux.md`).

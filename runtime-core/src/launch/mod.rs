@@ -14,8 +14,10 @@ pub(crate) use report::{describe, late_cause, late_steps};
 use crate::cgroup;
 use crate::child::{self, Context, MESSAGE_SIZE, Message};
 use crate::error::{Error, ErrorKind, Result};
+use crate::intel_rdt;
 use crate::namespace::Kind;
 use crate::namespace::apply::flags;
+use crate::namespace::net_devices::Moved;
 use crate::plan::{ParentStep, Plan, Signal};
 use crate::sys::{self, Clone3, Errno};
 
@@ -23,6 +25,8 @@ use crate::sys::{self, Clone3, Errno};
 pub(crate) struct Surroundings<'a> {
     /// The container's cgroup.
     pub(crate) cgroup: &'a cgroup::Record,
+    /// The container's groups in resctrl.
+    pub(crate) rdt: Option<&'a intel_rdt::Record>,
     /// The cgroup v2 directory in which the process is born.
     pub(crate) birthplace: Option<BorrowedFd<'a>>,
 }
@@ -52,6 +56,7 @@ pub(crate) fn launch(
     let fds = fds::open(&plan.open)?;
     let (channel, far_end) = sys::socketpair().map_err(|e| Error::system("make a channel", e))?;
     let mut process = spawn(plan, surroundings, &fds, channel, far_end)?;
+    process.keep_network(plan, &fds);
     drop(fds);
     let result = process.serve(plan, surroundings, on_ready);
     match result {
@@ -69,6 +74,10 @@ struct Process {
     pidfd: Option<OwnedFd>,
     channel: OwnedFd,
     master: Option<OwnedFd>,
+    /// The network namespace that it joins, where devices go there.
+    network: Option<OwnedFd>,
+    /// The network devices that it got.
+    devices: Option<Moved>,
 }
 
 fn spawn(
@@ -85,7 +94,7 @@ fn spawn(
         let forked = clone(plan, surroundings, fds, far_end.as_fd());
         let returned = back.map_or(Ok(()), |own| sys::setns(own.as_fd(), Kind::Pid.flag()));
         let (pid, pidfd) = forked?;
-        let process = Process { pid, pidfd: Some(pidfd), channel, master: None };
+        let process = Process { pid, pidfd: Some(pidfd), channel, master: None, network: None, devices: None };
         match returned {
             Ok(()) => Ok(process),
             Err(errno) => {
@@ -210,9 +219,24 @@ impl Process {
         }
     }
 
-    fn act(&self, steps: &[ParentStep], plan: &Plan, surroundings: &Surroundings<'_>) -> Result<()> {
-        let born_in_unified = surroundings.birthplace.is_some();
-        steps.iter().try_for_each(|step| from_outside::take(step, plan, self.pid, surroundings.cgroup, born_in_unified))
+    /// Of all that was opened the parent keeps only what it still needs: some of it shows by its end that init has gone.
+    fn keep_network(&mut self, plan: &Plan, fds: &[OwnedFd]) {
+        self.network = plan.at_birth.iter().find_map(|step| match step {
+            ParentStep::NetDevices { namespace: Some(index), .. } => fds.get(index.0)?.try_clone().ok(),
+            _ => None,
+        });
+    }
+
+    fn act(&mut self, steps: &[ParentStep], plan: &Plan, surroundings: &Surroundings<'_>) -> Result<()> {
+        for step in steps {
+            match step {
+                ParentStep::NetDevices { devices, .. } => {
+                    self.devices = Some(from_outside::net_devices(devices, self.pid, self.network.take())?);
+                }
+                step => from_outside::take(step, plan, self.pid, surroundings)?,
+            }
+        }
+        Ok(())
     }
 
     /// The next message. `None`: the channel has ended.
@@ -279,6 +303,10 @@ impl Process {
     }
 
     fn end(mut self) {
+        // While their namespace exists: with the last process of it a virtual device would end.
+        if let Some(devices) = self.devices.take() {
+            devices.give_back();
+        }
         if let Some(pidfd) = self.pidfd.take() {
             let _ = sys::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
             let _ = sys::wait_exit(pidfd.as_fd());

@@ -1,6 +1,8 @@
 //! The namespaces of a container, namespaces(7): which are new, which are joined, which stay the host's.
 
 pub(crate) mod apply;
+pub(crate) mod net_devices;
+mod netlink;
 
 use std::fmt;
 

@@ -16,7 +16,8 @@ pub use step::{FdIndex, Idmap, Open, Signal, Step};
 pub use topology::{Topology, topology};
 
 use crate::cgroup::{Cgroup, Value};
-use crate::spec::{Hook, IdMapping, Rlimit};
+use crate::intel_rdt::Rdt;
+use crate::spec::{Hook, IdMapping, NetDevice, Rlimit};
 
 /// Everything that is going to happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct Plan {
     pub topology: Topology,
     /// The cgroup, made before the clone. `None`: the process joins one that exists.
     pub cgroup: Option<Cgroup>,
+    /// What is made in resctrl before the clone, where the configuration asks for it.
+    pub rdt: Option<Rdt>,
     /// What the hop does before it clones init, when there is one.
     pub hop: Vec<Step>,
     /// What init does.
@@ -59,6 +62,15 @@ pub enum ParentStep {
     },
     /// Put the process into its cgroups: those in which it could not be born.
     PlaceInCgroups,
+    /// Put the process into its groups of resctrl.
+    PlaceInResctrl,
+    /// Move network devices into the container.
+    NetDevices {
+        /// Which, in order.
+        devices: Vec<NetDevice>,
+        /// The network namespace that the container joins. `None`: the new process is in a new one.
+        namespace: Option<FdIndex>,
+    },
     /// Write oom_score_adj.
     OomScoreAdj {
         /// -1000 to 1000.
@@ -99,7 +111,7 @@ pub(crate) struct Opens(Vec<Open>);
 impl Opens {
     /// Where the descriptor will be. What is asked for twice is opened once.
     pub(crate) fn add(&mut self, open: Open) -> FdIndex {
-        let known = self.0.iter().position(|o| *o == open && !matches!(o, Open::Tree { .. }));
+        let known = self.0.iter().position(|o| *o == open && !matches!(o, Open::Tree { .. } | Open::Filesystem { .. }));
         FdIndex(known.unwrap_or_else(|| {
             self.0.push(open);
             self.0.len() - 1
@@ -114,6 +126,11 @@ impl fmt::Display for ParentStep {
                 write!(f, "map uids{} gids{}", step::maps(uids), step::maps(gids))
             }
             ParentStep::PlaceInCgroups => write!(f, "place the process in its cgroups"),
+            ParentStep::PlaceInResctrl => write!(f, "place the process in its resctrl groups"),
+            ParentStep::NetDevices { devices, .. } => {
+                write!(f, "move network devices")?;
+                devices.iter().try_for_each(|d| write!(f, " {} as {}", d.name, d.inside))
+            }
             ParentStep::OomScoreAdj { value, .. } => write!(f, "set oom_score_adj {value}"),
             ParentStep::Rlimit(limit) => write!(f, "set {}", crate::process::rlimit_text(limit)),
             ParentStep::Hooks { point, hooks } => {
@@ -146,6 +163,12 @@ impl fmt::Display for Plan {
         self.open.iter().try_for_each(|open| writeln!(f, "  {open}"))?;
         if let Some(cgroup) = &self.cgroup {
             cgroup_lines(f, cgroup)?;
+        }
+        if let Some(rdt) = &self.rdt {
+            rdt.make.iter().try_for_each(|path| writeln!(f, "  make resctrl group {}", path.display()))?;
+            rdt.writes
+                .iter()
+                .try_for_each(|(path, text)| writeln!(f, "  write {:?} to {}", text.trim_end(), path.display()))?;
         }
         if let Some(kind) = self.topology.around_clone {
             writeln!(f, "  join {kind} namespace for the clone")?;

@@ -13,6 +13,7 @@ use crate::console::ConsoleStep;
 use crate::error::{Error, Result};
 use crate::hook::HookStep;
 use crate::host::Host;
+use crate::intel_rdt::Rdt;
 use crate::namespace::Kind;
 use crate::process::{self, Account, Privileges, Program, clean};
 use crate::seccomp;
@@ -42,7 +43,7 @@ pub struct CreateOptions {
 ///
 /// # Errors
 /// Where the configuration asks for what this machine does not have.
-pub fn create(spec: &Spec, host: &Host, cgroup: Cgroup, options: &CreateOptions) -> Result<Plan> {
+pub fn create(spec: &Spec, host: &Host, cgroup: Cgroup, rdt: Option<Rdt>, options: &CreateOptions) -> Result<Plan> {
     let linux = &spec.linux;
     let new_user_namespace = linux.namespaces.user == Namespace::New;
     if linux.mount_label.is_some() && !host.selinux {
@@ -53,7 +54,7 @@ pub fn create(spec: &Spec, host: &Host, cgroup: Cgroup, options: &CreateOptions)
     let topology = topology(linux, host.in_user_namespace);
 
     let root_path = path(&spec.root.path);
-    let root = open.add(Open::Tree { path: root_path.clone(), recursive: true, idmap: None });
+    let root = open.add(Open::Tree { path: root_path.clone(), recursive: true, follow: true, idmap: None });
     let start = open.add(Open::StartFifo(below(&options.state_directory, "start")));
     let verdict = open.add(Open::VerdictFifo(below(&options.state_directory, "verdict")));
 
@@ -72,7 +73,7 @@ pub fn create(spec: &Spec, host: &Host, cgroup: Cgroup, options: &CreateOptions)
     let mut init = vec![Step::DieWithParent, Step::ResetSignals, Step::Umask(0)];
 
     // What is done from outside comes before all else: no instruction of the container runs outside of its limits.
-    let at_birth = at_birth(spec, host, &cgroup);
+    let at_birth = at_birth(spec, host, &cgroup, rdt.is_some(), &mut open);
     if !at_birth.is_empty() {
         init.push(Step::Rendezvous(Signal::Born));
     }
@@ -190,6 +191,7 @@ pub fn create(spec: &Spec, host: &Host, cgroup: Cgroup, options: &CreateOptions)
         open: open.0,
         topology,
         cgroup: Some(cgroup),
+        rdt,
         listener: listener(spec, state(spec, options, "creating"), None),
         hop,
         init,
@@ -213,6 +215,8 @@ pub struct ExecTarget {
     pub mapped: bool,
     /// The process must be placed into cgroups after its birth (v1).
     pub place_in_cgroups: bool,
+    /// The container has groups in resctrl.
+    pub place_in_resctrl: bool,
     /// The container's filter.
     pub seccomp: Option<seccomp::Program>,
     /// Who gets the filter's listener.
@@ -246,6 +250,7 @@ pub fn exec(process: &Process, host: &Host, target: ExecTarget) -> Result<Plan> 
     if target.place_in_cgroups {
         at_birth.insert(0, ParentStep::PlaceInCgroups);
     }
+    at_birth.extend(target.place_in_resctrl.then_some(ParentStep::PlaceInResctrl));
     let initial = process.exec_cpu_affinity.as_ref().and_then(|a| a.initial.clone());
     init.extend(initial.map(Step::CpuAffinity));
     // With a user namespace of its own the process loses the power to raise hard limits when it joins.
@@ -302,6 +307,7 @@ pub fn exec(process: &Process, host: &Host, target: ExecTarget) -> Result<Plan> 
         topology,
         open: open.0,
         cgroup: None,
+        rdt: None,
         listener: target.listener,
         hop,
         init,
@@ -424,13 +430,22 @@ fn outside_limits(process: &Process, new_user_namespace: bool) -> Vec<ParentStep
     if new_user_namespace { limits.collect() } else { Vec::new() }
 }
 
-fn at_birth(spec: &Spec, host: &Host, cgroup: &Cgroup) -> Vec<ParentStep> {
+fn at_birth(spec: &Spec, host: &Host, cgroup: &Cgroup, rdt: bool, open: &mut Opens) -> Vec<ParentStep> {
     let mut steps = Vec::new();
     if spec.linux.namespaces.user == Namespace::New {
         steps.push(ParentStep::IdMaps { uids: spec.linux.uid_mappings.clone(), gids: spec.linux.gid_mappings.clone() });
     }
     if cgroup.dirs.iter().any(|dir| !dir.is_unified()) {
         steps.push(ParentStep::PlaceInCgroups);
+    }
+    steps.extend(rdt.then_some(ParentStep::PlaceInResctrl));
+    // Before sysctls and hooks, which may name them.
+    if !spec.linux.net_devices.is_empty() {
+        let namespace = match &spec.linux.namespaces.network {
+            Namespace::Path(file) => Some(open.add(Open::Namespace { path: path(file), kind: Kind::Network })),
+            Namespace::Host | Namespace::New => None,
+        };
+        steps.push(ParentStep::NetDevices { devices: spec.linux.net_devices.clone(), namespace });
     }
     steps.extend(spec.process.as_ref().and_then(|p| oom_score_adj(p, host)));
     steps

@@ -7,7 +7,7 @@
 use std::ffi::CString;
 use std::fmt;
 
-use crate::chroot::{DeviceNode, MountStep, RemountStep};
+use crate::chroot::{DeviceNode, MountStep, NewFilesystem, RemountStep};
 use crate::console::ConsoleStep;
 use crate::hook::HookStep;
 use crate::namespace::Kind;
@@ -36,8 +36,18 @@ pub enum Open {
         path: CString,
         /// With what is mounted below.
         recursive: bool,
+        /// What a symbolic link at the path refers to, and not the link itself.
+        follow: bool,
         /// Shown with the ids of a user namespace: a child in a user namespace lacks the power for it.
         idmap: Option<Idmap>,
+    },
+    /// A detached mount of a new file system, shown with the ids of a user namespace: a child in a user namespace of its own
+    /// has no power over that one.
+    Filesystem {
+        /// What is mounted, and how its ids are shown.
+        new: NewFilesystem,
+        /// `MOUNT_ATTR_*`.
+        attributes: u64,
     },
     /// A new user namespace, for idmapped mounts: no process is in it.
     UserNamespace {
@@ -290,10 +300,11 @@ pub enum Signal {
 impl fmt::Display for Open {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Open::Tree { path, recursive, idmap } => {
+            Open::Tree { path, recursive, follow: _, idmap } => {
                 write!(f, "open {} {}", if *recursive { "mount tree" } else { "mount" }, path.to_string_lossy())?;
                 idmap.map_or(Ok(()), |idmap| write!(f, " ({idmap})"))
             }
+            Open::Filesystem { new, attributes } => new.describe(f, "make", *attributes),
             Open::UserNamespace { uids, gids } => {
                 write!(f, "make user namespace with uids{} gids{}", maps(uids), maps(gids))
             }

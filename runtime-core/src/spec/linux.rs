@@ -8,16 +8,14 @@ use super::process::number_set;
 use super::resources::resources;
 use super::seccomp::seccomp;
 use super::types::{
-    Device, DeviceKind, IdMapping, Linux, MemoryPolicy, Namespace, Namespaces, PropagationKind, TimeOffset,
+    Device, DeviceKind, IdMapping, IntelRdt, Linux, MemoryPolicy, Namespace, Namespaces, NetDevice, PropagationKind,
+    TimeOffset,
 };
 use crate::Result;
 
 /// Reads `linux`.
 pub(super) fn linux(at: Node<'_>, bundle: &Path) -> Result<Linux> {
     let o = at.object()?;
-    for name in ["intelRdt", "netDevices"] {
-        o.field(name).must_be_unset()?;
-    }
     let namespaces = namespaces(o.field("namespaces"))?;
     Ok(Linux {
         uid_mappings: id_mappings(o.field("uidMappings"), &namespaces.user)?,
@@ -34,6 +32,8 @@ pub(super) fn linux(at: Node<'_>, bundle: &Path) -> Result<Linux> {
         mount_label: o.field("mountLabel").cstring()?,
         personality: personality(o.field("personality"))?,
         memory_policy: memory_policy(o.field("memoryPolicy"))?,
+        net_devices: net_devices(o.field("netDevices"), &namespaces.network)?,
+        intel_rdt: intel_rdt(o.field("intelRdt"))?,
         namespaces,
     })
 }
@@ -250,6 +250,81 @@ fn memory_policy(at: Node<'_>) -> Result<Option<MemoryPolicy>> {
         return Err(flags.refuse("MPOL_F_RELATIVE_NODES and MPOL_F_STATIC_NODES exclude each other"));
     }
     Ok(Some(MemoryPolicy { mode: number | bits, nodes: set }))
+}
+
+fn net_devices(at: Node<'_>, network: &Namespace) -> Result<Vec<NetDevice>> {
+    let devices = at.map(|name, at| {
+        if !names_a_device(name) {
+            return Err(at.refuse(format_args!("{name:?} is not the name of a network device")));
+        }
+        let o = at.object()?;
+        let inside_at = o.field("name");
+        let inside = inside_at.text()?.unwrap_or(name);
+        // The kernel takes one `%d` and no other use of the sign (__dev_alloc_name).
+        let literal = inside.replacen("%d", "", 1);
+        if !names_a_device(inside) || literal.contains('%') {
+            return Err(inside_at.refuse(format_args!("{inside:?} is not the name of a network device")));
+        }
+        Ok(NetDevice { name: name.to_owned(), inside: inside.to_owned() })
+    })?;
+    for (index, device) in devices.iter().enumerate() {
+        let same = |other: &&NetDevice| other.inside == device.inside && !device.inside.contains("%d");
+        if let Some(other) = devices[..index].iter().find(same) {
+            let (name, inside, other) = (&device.name, &device.inside, &other.name);
+            let pointer = format!("{at}/{}/name", name.replace('~', "~0").escape_debug());
+            return Err(crate::Error::refused(pointer, format_args!("{inside:?} is also the name of {other}")));
+        }
+    }
+    match network {
+        Namespace::Host if !devices.is_empty() => {
+            Err(at.refuse("unable to move network devices without a private NET namespace"))
+        }
+        _ => Ok(devices),
+    }
+}
+
+/// dev_valid_name() of the kernel (net/core/dev.c). What has a slash would also be a path below /proc/sys.
+fn names_a_device(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    (1..16).contains(&bytes.len())
+        && name != "."
+        && name != ".."
+        && !bytes.iter().any(|b| matches!(b, b'/' | b':' | 0) || b.is_ascii_whitespace() || *b == 0x0b)
+}
+
+fn intel_rdt(at: Node<'_>) -> Result<Option<IntelRdt>> {
+    // An empty object asks for a group of the container's own.
+    if at.is_null() {
+        return Ok(None);
+    }
+    let o = at.object()?;
+    let line = |at: Node<'_>| match at.text()? {
+        Some(schema) if schema.contains('\n') => Err(at.refuse("must not hold a newline")),
+        schema => Ok(schema.map(str::to_owned)),
+    };
+    let clos = o.field("closID");
+    let clos_id = clos.text()?.map(str::to_owned);
+    match clos_id.as_deref() {
+        None | Some("/") => {}
+        // As runc. The last three are directories of the kernel's own beside the groups.
+        Some(id @ ("." | ".." | "info" | "mon_groups" | "mon_data")) => {
+            return Err(clos.refuse(format_args!("{id:?} can't be a class of service")));
+        }
+        Some(id) if id.len() > 255 || id.contains(['/', '\n']) => {
+            return Err(clos.refuse("must be the name of a directory, or \"/\""));
+        }
+        Some(_) => {}
+    }
+    let (l3, memory) = (o.field("l3CacheSchema"), o.field("memBwSchema"));
+    // Only SHOULD NOT: engines have written lines of both kinds into it.
+    let l3 = l3.text()?.map(str::to_owned);
+    let bandwidth = line(memory)?;
+    if bandwidth.as_ref().is_some_and(|schema| !schema.starts_with("MB:")) {
+        return Err(memory.refuse("must start with \"MB:\""));
+    }
+    let schemata = o.field("schemata").list(|at| at.required(line(at)))?;
+    let monitoring = o.field("enableMonitoring").flag()?;
+    Ok(Some(IntelRdt { clos_id, schemas: l3.into_iter().chain(bandwidth).collect(), schemata, monitoring }))
 }
 
 /// The sysctls of the IPC namespace, below `kernel.` (ipc/ipc_sysctl.c); `fs.mqueue.` is the other part.

@@ -6,7 +6,9 @@ use std::path::Path;
 
 use super::json::{Node, Object};
 use super::linux::mappings;
-use super::types::{Linux, Mount, MountIdmap, MountIds, MountKind, Namespace, Propagation, PropagationKind};
+use super::types::{
+    Linux, Mount, MountIdmap, MountIds, MountKind, Namespace, Propagation, PropagationKind, SourceLink,
+};
 use crate::Result;
 
 /// What an option asks for.
@@ -32,8 +34,10 @@ enum Act {
     Remount,
     /// `tmpcopyup`.
     CopyUp,
-    /// Known, and refused by name.
-    Unsupported,
+    /// `src-nofollow`, `copy-symlink`.
+    SourceLink(SourceLink),
+    /// `dest-nofollow`.
+    OverLink,
 }
 
 #[derive(Clone, Copy)]
@@ -60,9 +64,10 @@ const STRICTATIME: u64 = libc::MOUNT_ATTR_STRICTATIME;
 
 /// Every option that is not a file system's own, sorted by name: `config.md`, *Linux mount options*, and what runc and
 /// crun add to it. `features` lists these too.
-const OPTIONS: [(&str, Act); 64] = {
+const OPTIONS: [(&str, Act); 65] = {
     use Act::{
-        Attr as A, Bind, CopyUp, Idmap, Nothing, Propagate, ReadOnly, RecAttr as R, Remount, Super, Unsupported,
+        Attr as A, Bind, CopyUp, Idmap, Nothing, OverLink, Propagate, ReadOnly, RecAttr as R, Remount,
+        SourceLink as Link, Super,
     };
     use Attr::{Atime, Clear, NotAtime, Set};
     use PropagationKind::{Private, Shared, Slave, Unbindable};
@@ -70,8 +75,9 @@ const OPTIONS: [(&str, Act); 64] = {
         ("async", Super(libc::MS_SYNCHRONOUS, false)),
         ("atime", A(NotAtime(NOATIME))),
         ("bind", Bind { recursive: false }),
-        ("copy-symlink", Unsupported),
+        ("copy-symlink", Link(SourceLink::Copy)),
         ("defaults", Nothing),
+        ("dest-nofollow", OverLink),
         ("dev", A(Clear(NODEV))),
         ("diratime", A(Clear(NODIRATIME))),
         ("dirsync", Super(libc::MS_DIRSYNC, true)),
@@ -125,7 +131,7 @@ const OPTIONS: [(&str, Act); 64] = {
         ("shared", Propagate(Shared, false)),
         ("silent", Nothing),
         ("slave", Propagate(Slave, false)),
-        ("src-nofollow", Unsupported),
+        ("src-nofollow", Link(SourceLink::Mount)),
         ("strictatime", A(Atime(STRICTATIME))),
         ("suid", A(Clear(NOSUID))),
         ("symfollow", A(Clear(NOSYMFOLLOW))),
@@ -137,11 +143,6 @@ const OPTIONS: [(&str, Act); 64] = {
 
 /// The options that [`Spec`](super::Spec) knows and honours, sorted: `mountOptions` of `features`.
 pub(crate) fn options() -> impl Iterator<Item = &'static str> {
-    OPTIONS.iter().filter(|(_, act)| !matches!(act, Act::Unsupported)).map(|(name, _)| *name)
-}
-
-#[cfg(test)]
-pub(super) fn all_options() -> impl Iterator<Item = &'static str> {
     OPTIONS.iter().map(|(name, _)| *name)
 }
 
@@ -190,6 +191,8 @@ pub(super) fn mount(at: Node<'_>, bundle: &Path, linux: &Linux, warnings: &mut V
     let mut bind = None;
     let mut copy_up = false;
     let mut idmap_option = None;
+    let (mut source_link, mut link_option) = (SourceLink::Follow, None);
+    let mut over_link = false;
     let (mut attrs, mut rec_attrs) = (Attrs::default(), Attrs::default());
     let (mut sb_flags, mut sb_clear) = (0, 0);
     let mut remount = false;
@@ -232,7 +235,14 @@ pub(super) fn mount(at: Node<'_>, bundle: &Path, linux: &Linux, warnings: &mut V
             }
             Act::Remount => remount = true,
             Act::CopyUp => copy_up = true,
-            Act::Unsupported => return Err(at.unsupported(format_args!("the option {option} is not supported"))),
+            Act::SourceLink(link) => {
+                if source_link != SourceLink::Follow && source_link != link {
+                    return Err(at.refuse("copy-symlink and src-nofollow exclude each other"));
+                }
+                source_link = link;
+                link_option = Some((at.to_string(), option.to_owned()));
+            }
+            Act::OverLink => over_link = true,
         }
         Ok(())
     })?;
@@ -290,6 +300,10 @@ pub(super) fn mount(at: Node<'_>, bundle: &Path, linux: &Linux, warnings: &mut V
         return Err(options.refuse("tmpcopyup is for tmpfs only"));
     }
 
+    if let Some((pointer, option)) = link_option.filter(|_| !matches!(kind, MountKind::Bind { .. })) {
+        return Err(crate::Error::refused(pointer, format_args!("{option} is for bind mounts only")));
+    }
+
     let destination = o.field("destination");
     let path = destination.required(destination.text())?;
     let path = if path.starts_with('/') {
@@ -310,6 +324,8 @@ pub(super) fn mount(at: Node<'_>, bundle: &Path, linux: &Linux, warnings: &mut V
         rec_attr_clear: rec_attrs.clear,
         propagation,
         idmap,
+        source_link,
+        over_link,
     })
 }
 

@@ -376,10 +376,10 @@ const REFUSALS: &[(&str, &str, &str)] = &[
         "/mounts/0/options/1: without uidMappings and gidMappings, an idmapped mount needs a user namespace"),
     ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["rbind", "ridmap"]}]"#,
         "/mounts/0/options/1: without uidMappings and gidMappings, an idmapped mount needs a user namespace"),
-    ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["rbind", "src-nofollow"]}]"#,
-        "/mounts/0/options/1: the option src-nofollow is not supported"),
-    ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["copy-symlink"]}]"#,
-        "/mounts/0/options/0: the option copy-symlink is not supported"),
+    ("/mounts", r#"[{"destination": "/a", "type": "tmpfs", "options": ["ro", "src-nofollow"]}]"#,
+        "/mounts/0/options/1: src-nofollow is for bind mounts only"),
+    ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["bind", "src-nofollow", "copy-symlink"]}]"#,
+        "/mounts/0/options/2: copy-symlink and src-nofollow exclude each other"),
     ("/mounts", r#"[{"destination": "/a", "options": ["remount", "bind", "mode=1"]}]"#,
         "/mounts/0/options/2: bind mounts cannot have any filesystem-specific options applied"),
     ("/mounts", r#"[{"destination": "/a", "options": ["remount", "iversion"]}]"#,
@@ -402,7 +402,16 @@ const REFUSALS: &[(&str, &str, &str)] = &[
         "uidMappings": [{"containerID": 1, "hostID": 2, "size": 1}], "gidMappings": []}]"#,
         "/mounts/0/gidMappings: must be set along with uidMappings"),
     // linux
-    ("/linux/intelRdt", r#"{"closID": "a"}"#, "/linux/intelRdt: is not supported"),
+    ("/linux/intelRdt", r#"{"closID": ".."}"#, r#"/linux/intelRdt/closID: ".." can't be a class of service"#),
+    ("/linux/intelRdt", r#"{"closID": "info"}"#, r#"/linux/intelRdt/closID: "info" can't be a class of service"#),
+    ("/linux/intelRdt", r#"{"closID": "a/b"}"#, r#"/linux/intelRdt/closID: must be the name of a directory, or "/""#),
+    ("/linux/intelRdt", r#"{"memBwSchema": "L3:0=f"}"#, r#"/linux/intelRdt/memBwSchema: must start with "MB:""#),
+    ("/linux/intelRdt", r#"{"memBwSchema": "MB:0=1\nL3:0=f"}"#,
+        "/linux/intelRdt/memBwSchema: must not hold a newline"),
+    ("/linux/intelRdt", r#"{"schemata": ["L3:0=f", "MB:0=1\n"]}"#,
+        "/linux/intelRdt/schemata/1: must not hold a newline"),
+    ("/linux/intelRdt", r#"{"enableMonitoring": 1}"#,
+        "/linux/intelRdt/enableMonitoring: must be a boolean, not an integer"),
     ("/linux/memoryPolicy", "{}", "/linux/memoryPolicy/mode: must be set"),
     ("/linux/memoryPolicy", r#"{"mode": "MPOL_MOON"}"#,
         r#"/linux/memoryPolicy/mode: unknown memory policy "MPOL_MOON""#),
@@ -418,7 +427,17 @@ const REFUSALS: &[(&str, &str, &str)] = &[
     ("/linux/memoryPolicy",
         r#"{"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES"]}"#,
         "/linux/memoryPolicy/flags: MPOL_F_RELATIVE_NODES and MPOL_F_STATIC_NODES exclude each other"),
-    ("/linux/netDevices", r#"{"eth0": {}}"#, "/linux/netDevices: is not supported"),
+    ("/linux", r#"{"netDevices": {"eth0": {}}}"#,
+        "/linux/netDevices: unable to move network devices without a private NET namespace"),
+    ("/linux/netDevices", r#"{"../x": {}}"#, r#"/linux/netDevices/..~1x: "../x" is not the name of a network device"#),
+    ("/linux/netDevices", r#"{"eth0": {"name": "a name"}}"#,
+        r#"/linux/netDevices/eth0/name: "a name" is not the name of a network device"#),
+    ("/linux/netDevices", r#"{"eth0": {"name": "e%d%d"}}"#,
+        r#"/linux/netDevices/eth0/name: "e%d%d" is not the name of a network device"#),
+    ("/linux/netDevices", r#"{"eth0": {"name": "sixteen-byte-nam"}}"#,
+        r#"/linux/netDevices/eth0/name: "sixteen-byte-nam" is not the name of a network device"#),
+    ("/linux/netDevices", r#"{"a": {"name": "x"}, "b": {"name": "x"}}"#,
+        r#"/linux/netDevices/b/name: "x" is also the name of a"#),
     ("/linux/namespaces", r#"[{"type": "moon"}]"#, r#"/linux/namespaces/0/type: unknown namespace "moon""#),
     ("/linux/namespaces", r#"[{}]"#, "/linux/namespaces/0/type: must be set"),
     ("/linux/namespaces", r#"[{"type": "pid"}, {"type": "pid", "path": "/p"}]"#,
@@ -589,7 +608,10 @@ const FULL_LINUX: &str = r#"{"namespaces": [{"type": "pid"}, {"type": "network",
             "sysctl": {"net.x": "1", "net/ipv4/conf/eth0.1/mtu": "2", "kernel.domainname": "d", "kernel.sem": "",
                        "fs.mqueue.x": "3"},
             "mountLabel": "l", "personality": {"domain": "LINUX32", "flags": []},
-            "memoryPolicy": {"mode": "MPOL_INTERLEAVE", "nodes": "2-3", "flags": ["MPOL_F_STATIC_NODES"]}}"#;
+            "memoryPolicy": {"mode": "MPOL_INTERLEAVE", "nodes": "2-3", "flags": ["MPOL_F_STATIC_NODES"]},
+            "netDevices": {"eth0": {"name": "net%d"}, "eth1": {}},
+            "intelRdt": {"closID": "gold", "l3CacheSchema": "L3:0=f", "memBwSchema": "MB:0=20", "schemata": ["L2:0=3"],
+                         "enableMonitoring": true}}"#;
 
 const FULL_RESOURCES: &str = r#"{
         "devices": [{"allow": false, "access": "rwm"}, {"allow": true, "type": "a", "major": -1, "minor": null, "access": "m"},
@@ -743,6 +765,8 @@ fn the_mount_options() {
         rec_attr_clear: 0,
         propagation: vec![],
         idmap: None,
+        source_link: SourceLink::Follow,
+        over_link: false,
     };
     assert_eq!(mount(&["defaults", "loud", "silent"]), plain);
 
@@ -983,6 +1007,15 @@ fn the_linux_section() {
             mount_label: Some(c"l".into()),
             personality: Some(8),
             memory_policy: Some(MemoryPolicy { mode: 3 | 1 << 15, nodes: vec![0b1100] }),
+            net_devices: [("eth0", "net%d"), ("eth1", "eth1")]
+                .map(|(name, inside)| NetDevice { name: name.into(), inside: inside.into() })
+                .into(),
+            intel_rdt: Some(IntelRdt {
+                clos_id: Some("gold".into()),
+                schemas: vec!["L3:0=f".into(), "MB:0=20".into()],
+                schemata: vec!["L2:0=3".into()],
+                monitoring: true,
+            }),
         }
     );
     for (key, path) in [
@@ -1141,7 +1174,6 @@ fn the_tables_are_sorted() {
         let names: Vec<_> = names.collect();
         assert!(names.is_sorted(), "{names:?}");
     }
-    sorted(mount::all_options());
     sorted(mount_options());
     sorted(seccomp_actions());
     sorted(seccomp_architectures().map(|(name, _)| name));

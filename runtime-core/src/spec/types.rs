@@ -166,6 +166,22 @@ pub struct Mount {
     pub propagation: Vec<Propagation>,
     /// `idmap`, `ridmap`, `uidMappings`, `gidMappings`.
     pub idmap: Option<MountIdmap>,
+    /// What a symbolic link as the source of a bind means.
+    pub source_link: SourceLink,
+    /// `dest-nofollow`: a symbolic link as the destination is not followed, but hidden by the mount.
+    pub over_link: bool,
+}
+
+/// What becomes of a bind's source that is a symbolic link. crun's options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SourceLink {
+    /// What it refers to is mounted.
+    #[default]
+    Follow,
+    /// `src-nofollow`: the link itself is mounted.
+    Mount,
+    /// `copy-symlink`: an equal link is made in the container.
+    Copy,
 }
 
 /// How ids on a mount's file system are shown, mount_setattr(2).
@@ -306,6 +322,32 @@ pub struct Linux {
     pub personality: Option<u32>,
     /// `memoryPolicy`.
     pub memory_policy: Option<MemoryPolicy>,
+    /// `netDevices`, by name. Only with a network namespace that is not the runtime's.
+    pub net_devices: Vec<NetDevice>,
+    /// `intelRdt`. An empty object is not the same as an absent one.
+    pub intel_rdt: Option<IntelRdt>,
+}
+
+/// One of `netDevices`. Names are those of the kernel: 1 to 15 bytes, no slash, colon or white space.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetDevice {
+    /// In the runtime's network namespace.
+    pub name: String,
+    /// In the container. With `%d` the kernel puts a number there; absent: the same name.
+    pub inside: String,
+}
+
+/// `intelRdt`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct IntelRdt {
+    /// `closID`: a directory's name, or `/` for the root of resctrl. Absent: the container's id.
+    pub clos_id: Option<String>,
+    /// `l3CacheSchema` and `memBwSchema`: what a group that exists must have.
+    pub schemas: Vec<String>,
+    /// `schemata`, in their order.
+    pub schemata: Vec<String>,
+    /// `enableMonitoring`.
+    pub monitoring: bool,
 }
 
 /// `memoryPolicy`, as set_mempolicy(2) takes it.

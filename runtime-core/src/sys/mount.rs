@@ -33,9 +33,18 @@ pub struct MountAttr {
 
 /// open_tree(2) with OPEN_TREE_CLONE: a detached copy of a mount.
 pub fn open_tree_clone(dir: BorrowedFd<'_>, path: &CStr, recursive: bool) -> Result<OwnedFd> {
+    open_tree(dir, path, recursive, 0)
+}
+
+/// [`open_tree_clone`] of a symbolic link itself, where `path` is one.
+pub fn open_tree_clone_nofollow(dir: BorrowedFd<'_>, path: &CStr, recursive: bool) -> Result<OwnedFd> {
+    open_tree(dir, path, recursive, libc::AT_SYMLINK_NOFOLLOW)
+}
+
+fn open_tree(dir: BorrowedFd<'_>, path: &CStr, recursive: bool, more: i32) -> Result<OwnedFd> {
     const CLONE: i32 = 1;
     const RECURSIVE: i32 = 0x8000;
-    let flags = CLONE | libc::O_CLOEXEC | libc::AT_EMPTY_PATH | if recursive { RECURSIVE } else { 0 };
+    let flags = CLONE | libc::O_CLOEXEC | libc::AT_EMPTY_PATH | more | if recursive { RECURSIVE } else { 0 };
     // SAFETY: `path` ends with a NUL; the result is a new descriptor.
     unsafe { call_fd(libc::SYS_open_tree, [raw(dir), path.as_ptr() as usize, flags as usize, 0, 0, 0]) }
 }

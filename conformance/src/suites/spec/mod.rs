@@ -41,6 +41,7 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend(mounts::root_and_mounts());
     all.extend(mounts::mount_options());
     all.extend(namespaces::namespaces());
+    all.extend(namespaces::net_devices());
     all.extend(users::users());
     all.extend(devices::devices());
     all.extend(devices::masks());

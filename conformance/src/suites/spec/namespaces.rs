@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{case, has, path};
-use crate::ctx::{args, ensure, eq, facts_of, namespace, skip};
+use super::{bind, case, has, path, userns};
+use crate::ctx::{Ctx, Live, Out, Outcome, Patch, Stop, args, contains, ensure, eq, facts_of, namespace, push, skip};
 use crate::frame::Case;
 
 pub(super) fn namespaces() -> Vec<Case> {
@@ -79,33 +79,237 @@ pub(super) fn namespaces() -> Vec<Case> {
             let lines: Vec<Vec<&str>> = text.lines().map(|l| l.split_whitespace().collect()).collect();
             eq("offsets", lines, vec![vec!["monotonic", "172800", "5"], vec!["boottime", "604800", "0"]])
         }),
-        case("namespace/net-devices", "config-linux.md Network Devices", |x| {
-            let ip = Path::new("/usr/sbin/ip");
-            let ip = if ip.exists() { ip } else { Path::new("/sbin/ip") };
-            if !ip.exists() {
-                return skip("no ip(8) to make a device with");
-            }
-            // Which kinds there are depends on the kernel.
-            let made = ["dummy", "bridge", "veth", "ifb"]
-                .iter()
-                .map(|kind| x.program(ip, ["link", "add", "name", "dummy7", "type", kind]).go())
-                .collect::<Result<Vec<_>, _>>()?;
-            if made.iter().all(|m| m.status != 0) {
-                return skip(format!("no virtual device: {}", made[0].stderr.trim()));
-            }
-            x.program(ip, ["address", "add", "192.0.2.7/24", "dev", "dummy7"]).go()?.ok()?;
+    ]);
+    all
+}
+
+/// ip(8).
+fn ip(x: &Ctx, words: &str) -> Result<Out, Stop> {
+    let program = ["/usr/sbin/ip", "/sbin/ip"].iter().map(Path::new).find(|p| p.exists());
+    match program {
+        Some(program) => x.program(program, words.split(' ')).go(),
+        None => skip("no ip(8) to make a device with"),
+    }
+}
+
+/// A device with addresses of every kind, up. Which kinds of devices there are depends on the kernel.
+fn device(x: &Ctx, name: &str) -> Outcome {
+    let dummy = ip(x, &format!("link add name {name} type dummy"))?;
+    if dummy.status != 0 {
+        let veth = ip(x, &format!("link add name {name} type veth peer name peer-{name}"))?;
+        if veth.status != 0 {
+            return skip(format!("no virtual device: {}", veth.stderr.trim()));
+        }
+        ip(x, &format!("link set peer-{name} up"))?.ok()?;
+    }
+    for words in [
+        format!("link set {name} mtu 1400 address 02:00:00:00:00:07 up"),
+        format!("address add 192.0.2.7/24 broadcast 192.0.2.255 dev {name} label {name}:one"),
+        format!("address add 198.51.100.7 peer 198.51.100.8/32 dev {name}"),
+        format!("address add 203.0.113.7/24 scope link dev {name}"),
+        format!("address add 192.0.2.99/24 valid_lft 1000 preferred_lft 1000 dev {name}"),
+        format!("address add 2001:db8::7/64 nodad dev {name}"),
+    ] {
+        ip(x, &words)?.ok()?;
+    }
+    Ok(())
+}
+
+/// What there is of a device in the container's network namespace, as ip(8) of the host sees it.
+fn device_of(x: &Ctx, live: &Live, name: &str) -> Result<Value, Stop> {
+    let nsenter = Path::new("/usr/bin/nsenter");
+    if !nsenter.exists() {
+        return skip("no nsenter(1)");
+    }
+    let net = format!("--net=/proc/{}/ns/net", live.pid);
+    let out = x.program(nsenter, [net.as_str(), "ip", "-json", "address", "show", "dev", name]).go()?.ok()?;
+    Ok(serde_json::from_str::<Value>(&out.stdout)?[0].take())
+}
+
+/// Its addresses, in the order of their texts.
+fn addresses(device: &Value) -> Vec<String> {
+    let text = |a: &Value| {
+        let part = |key: &str| a[key].as_str().map(|value| format!(" {key} {value}")).unwrap_or_default();
+        let local = a["local"].as_str().unwrap_or_default();
+        format!("{local}/{}{}{}{}", a["prefixlen"], part("address"), part("broadcast"), part("label"))
+    };
+    // The kernel itself makes the link-local one.
+    let all = device["addr_info"].as_array().into_iter().flatten();
+    let mut all: Vec<_> =
+        all.filter(|a| a["local"].as_str().is_some_and(|l| !l.starts_with("fe80"))).map(text).collect();
+    all.sort();
+    all
+}
+
+pub(super) fn net_devices() -> Vec<Case> {
+    const DEVICES: &str = "config-linux.md Network Devices";
+    let kept = |name: &str| {
+        vec![
+            format!("192.0.2.7/24 broadcast 192.0.2.255 label {name}:one"),
+            format!("198.51.100.7/32 address 198.51.100.8 label {name}"),
+            "2001:db8::7/64".to_owned(),
+        ]
+    };
+    let refused = |name: &'static str, checks: &'static str, patch: Patch, words: &'static [&'static str]| {
+        case(&format!("net-device/refused-{name}"), checks, move |x| {
+            device(x, "dev7")?;
+            let b = x.bundle(patch)?;
+            let out = x.run(&b)?;
+            ensure(out.status != 0, "it was accepted")?;
+            contains("the message", &out.stderr, words)?;
+            // It is still here, as it was.
+            let json = ip(x, "-json address show dev dev7")?.ok()?.stdout;
+            let here = &serde_json::from_str::<Value>(&json)?[0];
+            ensure(has(&here["flags"], "UP"), "it is not up any more")?;
+            ensure(addresses(here).len() >= 3, format_args!("its addresses are {:?}", addresses(here)))
+        })
+    };
+    let mut all = vec![
+        case("net-device/moved", DEVICES, |x| {
+            device(x, "dev7")?;
             let f = x.facts(|c| {
-                c["linux"]["netDevices"] = json!({"dummy7": {"name": "inside0"}});
-                args(c, "report /sys/class/net /sys/class/net/inside0/flags /proc/net/fib_trie");
+                c["linux"]["netDevices"] = json!({"dev7": {"name": "inside0"}});
+                args(c, "report /sys/class/net /sys/class/net/inside0/flags /proc/net/fib_trie /proc/net/if_inet6");
             })?;
             let list = &path(&f, "/sys/class/net")["list"];
             ensure(has(list, "inside0"), format_args!("devices: {list}"))?;
             let flags = path(&f, "/sys/class/net/inside0/flags")["text"].as_str().unwrap_or_default();
             let n = u32::from_str_radix(flags.trim().trim_start_matches("0x"), 16).unwrap_or(0);
             ensure(n & 1 == 1, "the device is not up")?;
-            let routes = path(&f, "/proc/net/fib_trie")["text"].as_str().unwrap_or_default();
-            ensure(routes.contains("192.0.2.7"), "the address was not kept")
+            let text = |p: &str| path(&f, p)["text"].as_str().unwrap_or_default().to_owned();
+            ensure(text("/proc/net/fib_trie").contains("192.0.2.7"), "the address was not kept")?;
+            ensure(
+                text("/proc/net/if_inet6").contains("20010db8000000000000000000000007"),
+                "the address was not kept",
+            )?;
+            ensure(ip(x, "link show dev dev7")?.status != 0, "it is still in the runtime's namespace")
         }),
+        case(
+            "net-device/attributes-kept",
+            "config-linux.md Network Devices: existing attributes are preserved",
+            move |x| {
+                device(x, "dev7")?;
+                let live = x.live(|c| c["linux"]["netDevices"] = json!({"dev7": {"name": "inside0"}}))?;
+                let inside = device_of(x, &live, "inside0")?;
+                eq("mtu", &inside["mtu"], &json!(1400))?;
+                eq("address", inside["address"].as_str(), Some("02:00:00:00:00:07"))?;
+                // Neither the one of link scope nor the one that ends.
+                eq("addresses", addresses(&inside), kept("inside0"))
+            },
+        ),
+        case("net-device/same-name", "config-linux.md Network Devices: without a name the host's", |x| {
+            device(x, "dev7")?;
+            let f = x.facts(|c| {
+                c["linux"]["netDevices"] = json!({"dev7": {}});
+                args(c, "report /sys/class/net");
+            })?;
+            ensure(has(&path(&f, "/sys/class/net")["list"], "dev7"), "it is not there")
+        }),
+        case("net-device/template", "config-linux.md Network Devices: %d in the name", |x| {
+            device(x, "dev7")?;
+            device(x, "dev8")?;
+            let f = x.facts(|c| {
+                c["linux"]["netDevices"] = json!({"dev7": {"name": "net%d"}, "dev8": {"name": "net%d"}});
+                args(c, "report /sys/class/net");
+            })?;
+            let list = &path(&f, "/sys/class/net")["list"];
+            ensure(has(list, "net0") && has(list, "net1"), format_args!("devices: {list}"))
+        }),
+        case("net-device/joined-namespace", "config-linux.md Network Devices: the namespace that is joined", |x| {
+            device(x, "dev7")?;
+            let first = x.live(|_| ())?;
+            let there = format!("/proc/{}/ns/net", first.pid);
+            let f = x.facts(|c| {
+                namespace(c, "network", Some(json!({"type": "network", "path": there})));
+                c["linux"]["netDevices"] = json!({"dev7": {"name": "inside0"}});
+                args(c, "report /sys/class/net");
+            })?;
+            ensure(has(&path(&f, "/sys/class/net")["list"], "inside0"), "it is not there")?;
+            // The namespace is not this container's: what came into it stays.
+            eq("name", device_of(x, &first, "inside0")?["ifname"].as_str(), Some("inside0"))
+        }),
+        case("net-device/user-namespace", "config-linux.md Network Devices: with a user namespace", |x| {
+            device(x, "dev7")?;
+            let b = x.bundle(|c| {
+                userns(c);
+                c["linux"]["netDevices"] = json!({"dev7": {"name": "inside0"}});
+                args(c, "report /sys/class/net");
+            })?;
+            let f = facts_of(&x.run(&b)?.ok()?)?;
+            ensure(has(&path(&f, "/sys/class/net")["list"], "inside0"), "it is not there")
+        }),
+        case("net-device/sysctl", "config-linux.md Sysctl: of a device that was moved", |x| {
+            device(x, "dev7")?;
+            let file = "/proc/sys/net/ipv4/conf/inside0/rp_filter";
+            let f = x.facts(|c| {
+                c["linux"]["netDevices"] = json!({"dev7": {"name": "inside0"}});
+                c["linux"]["sysctl"] = json!({"net.ipv4.conf.inside0.rp_filter": "2"});
+                args(c, &format!("report {file}"));
+            })?;
+            eq("rp_filter", path(&f, file)["text"].as_str(), Some("2\n"))
+        }),
+        case("net-device/given-back", "runtime.md Errors: as if never attempted", move |x| {
+            device(x, "dev7")?;
+            let b = x.bundle(|c| {
+                c["linux"]["netDevices"] = json!({"dev7": {"name": "inside0"}});
+                push(&mut c["mounts"], bind("/nonexistent", "/m", &["bind"]));
+            })?;
+            ensure(x.run(&b)?.status != 0, "it was accepted")?;
+            let json = ip(x, "-json address show dev dev7")?.ok()?.stdout;
+            let here = &serde_json::from_str::<Value>(&json)?[0];
+            ensure(has(&here["flags"], "UP"), "it is not up any more")?;
+            eq("addresses", addresses(here), kept("dev7"))
+        }),
+    ];
+    all.extend([
+        refused(
+            "missing",
+            "config-linux.md Network Devices: moving it must be possible",
+            |c| c["linux"]["netDevices"] = json!({"dev7": {}, "made-up": {}}),
+            &["made-up"],
+        ),
+        refused(
+            "name-taken",
+            "config-linux.md Network Devices: an error if the name exists",
+            |c| c["linux"]["netDevices"] = json!({"dev7": {"name": "lo"}}),
+            &["dev7", "lo"],
+        ),
+        refused(
+            "same-name-twice",
+            "config-linux.md Network Devices: an error if the name exists",
+            |c| c["linux"]["netDevices"] = json!({"dev7": {"name": "x"}, "lo": {"name": "x"}}),
+            &["x"],
+        ),
+        refused(
+            "immovable",
+            "config-linux.md Network Devices: moving it must be possible",
+            |c| c["linux"]["netDevices"] = json!({"dev7": {"name": "x"}, "lo": {"name": "y"}}),
+            &["lo"],
+        ),
+        refused(
+            "name",
+            "config-linux.md Network Devices: a name that the kernel does not take",
+            |c| c["linux"]["netDevices"] = json!({"dev7": {"name": "../x"}}),
+            &["dev7"],
+        ),
+        refused(
+            "without-namespace",
+            "config-linux.md Network Devices: they need a network namespace",
+            |c| {
+                namespace(c, "network", None);
+                c["linux"]["netDevices"] = json!({"dev7": {}});
+            },
+            &["network devices"],
+        ),
+        refused(
+            "own-namespace",
+            "config-linux.md Network Devices: they need another network namespace",
+            |c| {
+                namespace(c, "network", Some(json!({"type": "network", "path": "/proc/self/ns/net"})));
+                c["linux"]["netDevices"] = json!({"dev7": {}});
+            },
+            &["netDevices"],
+        ),
     ]);
     all
 }
