@@ -63,6 +63,28 @@ pub(crate) fn contains(what: impl Display, text: &str, parts: &[&str]) -> Outcom
     }
 }
 
+/// Who makes the containers' cgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+pub(crate) enum Driver {
+    /// The runtime.
+    Cgroupfs,
+    /// systemd, as `--systemd-cgroup` asks: cgroupsPath is `slice:prefix:name`.
+    Systemd,
+}
+
+/// How many times as long as usual everything may take.
+static SLOW: OnceLock<u32> = OnceLock::new();
+
+/// Grants everything that is waited for in this process `times` its time.
+pub(crate) fn slow_down(times: u32) {
+    let _ = SLOW.set(times);
+}
+
+/// How long to wait, on this machine, for what takes at most `usual`.
+pub(crate) fn patience(usual: Duration) -> Duration {
+    usual * SLOW.get().copied().unwrap_or(1)
+}
+
 /// How one run of a case is described to the process that runs it.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Job {
@@ -86,6 +108,9 @@ pub(crate) struct Job {
     pub cgroup: String,
     /// Whether /sys/fs/cgroup is the v2 hierarchy alone.
     pub v2: bool,
+    pub driver: Driver,
+    /// How many times as long as usual everything may take.
+    pub slow: u32,
     /// How often a race is run.
     pub rounds: u32,
     /// The fixture that is there.
@@ -634,6 +659,7 @@ pub(crate) struct Ctx {
 impl Ctx {
     pub(crate) fn new(job: Job) -> Ctx {
         let _ = LAST.set(job.dir.join("last"));
+        slow_down(job.slow);
         Ctx {
             job,
             count: Cell::new(0),
@@ -673,10 +699,16 @@ impl Ctx {
         self.job.dir.join("state")
     }
 
-    /// `RUNTIME ARGS`.
+    /// `RUNTIME ARGS`, with `--systemd-cgroup` where a container is made and systemd is to make its cgroup. The other
+    /// commands must know by themselves: conmon gives the flag to no others.
     pub(crate) fn bare<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Cmd<'_> {
         let mut all: Vec<OsString> = self.job.flags.iter().map(OsString::from).collect();
-        all.extend(args.into_iter().map(|a| a.as_ref().to_owned()));
+        let given: Vec<OsString> = args.into_iter().map(|a| a.as_ref().to_owned()).collect();
+        let command = given.iter().find(|a| ["create", "run", "exec"].iter().any(|c| a == c));
+        if self.job.driver == Driver::Systemd && command.is_some_and(|c| c != "exec") {
+            all.push("--systemd-cgroup".into());
+        }
+        all.extend(given);
         self.program(&self.job.runtime, all)
     }
 
@@ -716,7 +748,7 @@ impl Ctx {
     pub(crate) fn bundle(&self, patch: impl FnOnce(&mut Value)) -> Result<Bundle, Stop> {
         let b = self.bare_bundle()?;
         let mut config = default_config();
-        config["linux"]["cgroupsPath"] = json!(format!("{}/{}", self.job.cgroup, b.id));
+        config["linux"]["cgroupsPath"] = json!(self.cgroups_path(&b.id));
         if self.job.v2 {
             // With the v2 hierarchy alone there is no reason not to have the default namespaces of engines.
             push(&mut config["linux"]["namespaces"], json!({"type": "cgroup"}));
@@ -813,7 +845,7 @@ impl Ctx {
 
     /// Waits until no other process than these is left.
     pub(crate) fn alone_with(&self, wanted: &[i32]) -> Outcome {
-        let end = Instant::now() + Duration::from_secs(3);
+        let end = Instant::now() + patience(Duration::from_secs(3));
         loop {
             while reap_one(false)? {}
             let mut left = processes();
@@ -833,10 +865,42 @@ impl Ctx {
         Ok(Console { listener: UnixListener::bind(&path)?, path: path.to_string_lossy().into_owned() })
     }
 
+    /// The `cgroupsPath` of container `id`.
+    pub(crate) fn cgroups_path(&self, id: &str) -> String {
+        match self.job.driver {
+            Driver::Cgroupfs => format!("{}/{id}", self.job.cgroup),
+            Driver::Systemd => format!("system.slice:conformance:{id}"),
+        }
+    }
+
+    /// What `cgroups_path` of container `id` becomes in each hierarchy.
+    pub(crate) fn group(&self, id: &str) -> String {
+        match self.job.driver {
+            Driver::Cgroupfs => format!("{}/{id}", self.job.cgroup),
+            Driver::Systemd => format!("/system.slice/conformance-{id}.scope"),
+        }
+    }
+
+    /// Whether a line of /proc/PID/cgroup says that the process is in the group of container `id`. A scope is delegated:
+    /// crun makes a group of its own below.
+    pub(crate) fn in_group(&self, line: &str, id: &str) -> bool {
+        let group = self.group(id);
+        let path = line.splitn(3, ':').nth(2).unwrap_or_default();
+        path == group || self.job.driver == Driver::Systemd && path.starts_with(&format!("{group}/"))
+    }
+
+    /// Skips where systemd makes the cgroups.
+    pub(crate) fn needs_cgroupfs(&self) -> Outcome {
+        match self.job.driver {
+            Driver::Cgroupfs => Ok(()),
+            Driver::Systemd => skip("a path of the cgroupfs driver"),
+        }
+    }
+
     /// The directory of the container's cgroup that holds the knobs of `controller`.
     pub(crate) fn cgroup(&self, id: &str, controller: &str) -> PathBuf {
         let base = if self.job.v2 { "/sys/fs/cgroup".to_owned() } else { format!("/sys/fs/cgroup/{controller}") };
-        PathBuf::from(format!("{base}{}/{id}", self.job.cgroup))
+        PathBuf::from(format!("{base}{}", self.group(id)))
     }
 
     /// Skips unless the v1 `controller` is there.
@@ -864,6 +928,18 @@ impl Ctx {
         skip(format!("the v2 hierarchy has no controller {controller} here"))
     }
 
+    /// Waits until systemd knows no unit of this case any more: it collects those that have ended in its own time.
+    fn no_units(&self) -> Outcome {
+        let end = Instant::now() + patience(Duration::from_secs(3));
+        loop {
+            let left = units(&self.job.tag)?;
+            if left.is_empty() {
+                return Ok(());
+            }
+            ensure(Instant::now() < end, format_args!("left behind: units {left:?}"))?;
+        }
+    }
+
     /// Deletes what the case left and checks that nothing remains.
     pub(crate) fn finish(&self, mounts_before: &str) -> Outcome {
         let root = self.state_root();
@@ -874,6 +950,9 @@ impl Ctx {
         self.alone()?;
         let left = crate::frame::cgroups_named(&self.job.tag);
         ensure(left.is_empty(), format_args!("left behind: cgroups {left:?}"))?;
+        if self.job.driver == Driver::Systemd {
+            self.no_units()?;
+        }
         for id in self.ids.borrow().iter() {
             ensure(!root.join(id).exists(), format_args!("left behind: {}/{id}", root.display()))?;
         }
@@ -883,27 +962,53 @@ impl Ctx {
     }
 }
 
+/// The units that systemd knows whose name contains `tag`.
+pub(crate) fn units(tag: &str) -> Result<Vec<String>, Stop> {
+    let pattern = format!("*{tag}*");
+    let out = Command::new("systemctl")
+        .args(["list-units", "--all", "--full", "--plain", "--no-legend", &pattern])
+        .stdin(Stdio::null())
+        .output()?;
+    if !out.status.success() {
+        return fail(format!("harness: systemctl: {}", String::from_utf8_lossy(&out.stderr).trim_end()));
+    }
+    Ok(String::from_utf8_lossy(&out.stdout).lines().map(str::to_owned).collect())
+}
+
 /// Waits until `fd` is readable.
 pub(crate) fn wait_fd(fd: &OwnedFd, limit: Duration) -> Outcome {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let limit = patience(limit);
     let limit_ts = Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: i64::from(limit.subsec_nanos()) };
     let n = poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&limit_ts))?;
     ensure(n == 1, format_args!("nothing happened within {limit:?}"))
 }
 
-/// The other processes of this pid namespace that are not zombies: pid and name.
+/// The other processes of this case that are not zombies: pid and name. They are those of its pid namespace; where it has
+/// none of its own (with systemd), what descends from it, which is all since it is their subreaper.
 pub(crate) fn processes() -> Vec<(i32, String)> {
     let own = std::process::id() as i32;
     let Ok(dir) = fs::read_dir("/proc") else { return Vec::new() };
-    dir.flatten()
+    let all: Vec<(i32, i32, bool, String)> = dir
+        .flatten()
         .filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok())
-        .filter(|p| *p != own)
-        .filter_map(|p| {
-            let stat = fs::read_to_string(format!("/proc/{p}/stat")).ok()?;
+        .filter_map(|pid| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
             let (name, rest) = stat.rsplit_once(')')?;
+            let parent = rest.split_whitespace().nth(1)?.parse().ok()?;
             let alive = !rest.trim_start().starts_with(['Z', 'X']);
-            alive.then(|| (p, name.split_once('(').map_or_else(String::new, |(_, n)| n.to_owned())))
+            Some((pid, parent, alive, name.split_once('(').map_or_else(String::new, |(_, n)| n.to_owned())))
         })
+        .collect();
+    let mut family = vec![own];
+    let mut next = 0;
+    while let Some(parent) = family.get(next).copied() {
+        family.extend(all.iter().filter(|(_, p, ..)| *p == parent).map(|(pid, ..)| *pid));
+        next += 1;
+    }
+    all.into_iter()
+        .filter(|(pid, _, alive, _)| *alive && *pid != own && (own == 1 || family.contains(pid)))
+        .map(|(pid, _, _, name)| (pid, name))
         .collect()
 }
 

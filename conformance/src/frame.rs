@@ -3,10 +3,15 @@
 //! A case runs as the first process of a new pid namespace, in a mount namespace of its own. So a hang can be killed with
 //! everything that it started, an orphaned container is reparented to the case as it would be to a shim, and a runtime
 //! that mounts, or kills, too widely does so in private.
+//!
+//! Where systemd makes the cgroups there can be no new pid namespace: a runtime tells systemd its container's pid, a plain
+//! number, and it would be another process that is put into the scope. There a case has a cgroup of its own to be killed by,
+//! and is a subreaper.
 
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -17,7 +22,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
-use crate::ctx::{Ctx, Job, Outcome, Stop, wait_fd};
+use crate::ctx::{Ctx, Driver, Job, Outcome, Stop, patience, wait_fd};
 use crate::fixture::{self, Fixture, Fixtures};
 
 /// One thing that a runtime must do.
@@ -61,7 +66,7 @@ pub(crate) enum Status {
 }
 
 /// A case's result under one runtime.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Verdict {
     pub status: Status,
     /// Why, in one line; empty for a pass.
@@ -151,6 +156,27 @@ pub(crate) fn apart(words: &[String]) -> io::Result<u8> {
     Ok(u8::try_from(child.wait()?.code().unwrap_or(1)).unwrap_or(1))
 }
 
+/// Hidden command `__beside CGROUP PROGRAM ARGS`: like [`apart`], in the pid namespace that it is in and in this cgroup, a
+/// directory of the v2 hierarchy.
+pub(crate) fn beside(words: &[String]) -> io::Result<std::convert::Infallible> {
+    let [cgroup, program, args @ ..] = words else { return Err(io::Error::other("no program")) };
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    fs::write(Path::new(cgroup).join("cgroup.procs"), "0")?;
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWNET)?;
+    let none: Option<&str> = None;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+    nix::sys::prctl::set_child_subreaper(true)?;
+    Err(Command::new(program).args(args).exec())
+}
+
+/// Where the v2 hierarchy is mounted.
+pub(crate) fn unified() -> Result<&'static str, Stop> {
+    ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"]
+        .into_iter()
+        .find(|d| Path::new(d).join("cgroup.controllers").exists())
+        .ok_or_else(|| Stop::Fail("harness: no cgroup v2 mount".into()))
+}
+
 /// First line of `RUNTIME --version`; empty if there is none within ten seconds.
 pub(crate) fn version(runtime: &Path) -> io::Result<String> {
     let mut child = Command::new(std::env::current_exe()?)
@@ -179,15 +205,14 @@ pub(crate) fn furnish(job: &Job) -> Result<(), Stop> {
         return Ok(());
     }
     let none: Option<&str> = None;
-    mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), none)?;
-    if job.v2 {
+    if job.driver == Driver::Cgroupfs {
+        mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), none)?;
+    }
+    let unified = unified();
+    if job.v2 && !matches!(unified, Ok("/sys/fs/cgroup")) {
         let aside = job.dir.join("cgroup2");
         fs::create_dir_all(&aside)?;
-        let unified = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"]
-            .into_iter()
-            .find(|d| Path::new(d).join("cgroup.controllers").exists())
-            .ok_or_else(|| Stop::Fail("harness: no cgroup v2 mount".into()))?;
-        mount(Some(unified), &aside, none, MsFlags::MS_BIND, none)?;
+        mount(Some(unified?), &aside, none, MsFlags::MS_BIND, none)?;
         umount_tree("/sys/fs/cgroup")?;
         mount(Some(&aside), "/sys/fs/cgroup", none, MsFlags::MS_MOVE, none)?;
     }
@@ -234,14 +259,17 @@ fn run(job: &Job, limit: Duration) -> Verdict {
     let start = Instant::now();
     let ended = supervise(job, limit);
     remove_cgroups(&job.tag);
+    if job.driver == Driver::Systemd {
+        forget_units(&job.tag);
+    }
     let time = start.elapsed();
     let read = |name: &str| fs::read_to_string(job.dir.join(name)).unwrap_or_default();
     let verdict = |status, reason: String, evidence: String| Verdict { status, reason, evidence, time };
     match ended {
-        Err(e) => verdict(Status::Fail, format!("harness: {e}"), String::new()),
+        Err(Stop::Skip(e) | Stop::Fail(e)) => verdict(Status::Fail, format!("harness: {e}"), String::new()),
         Ok(false) => verdict(
             Status::Fail,
-            format!("hang: no end within {limit:?}; the last command was: {}", read("last")),
+            format!("hang: no end within {:?}; the last command was: {}", patience(limit), read("last")),
             read("case.stderr"),
         ),
         Ok(true) => match serde_json::from_str::<Ended>(&read("outcome")) {
@@ -259,12 +287,46 @@ fn run(job: &Job, limit: Duration) -> Verdict {
     }
 }
 
+/// A v2 cgroup for the case or fixture itself, where its pid namespace is not its own. Dropping it ends what is in it.
+pub(crate) struct Cage(PathBuf);
+
+impl Cage {
+    /// One whose name no check for left cgroups takes for a container's.
+    pub(crate) fn new(job: &Job) -> Result<Cage, Stop> {
+        let dir = Path::new(unified()?).join(format!("case-{}", job.tag.trim_start_matches("cf")));
+        fs::create_dir(&dir)?;
+        Ok(Cage(dir))
+    }
+
+    /// The words that start a program in it.
+    pub(crate) fn words(&self) -> Vec<String> {
+        vec!["__beside".to_owned(), self.0.to_string_lossy().into_owned()]
+    }
+}
+
+impl Drop for Cage {
+    fn drop(&mut self) {
+        remove_cgroup(&self.0);
+    }
+}
+
+/// Has systemd forget the units that hold `tag` in their names, which the removal of their cgroups has ended.
+fn forget_units(tag: &str) {
+    if crate::ctx::units(tag).is_ok_and(|u| !u.is_empty()) {
+        for verb in ["stop", "reset-failed"] {
+            let _ = Command::new("systemctl").args([verb, &format!("*{tag}*")]).stdin(Stdio::null()).output();
+        }
+    }
+}
+
 /// Starts the case's process and waits for its end; false if it had to be killed.
-fn supervise(job: &Job, limit: Duration) -> io::Result<bool> {
+fn supervise(job: &Job, limit: Duration) -> Result<bool, Stop> {
     fs::create_dir_all(&job.dir)?;
-    let place = match &job.stage {
-        Some(stage) => vec!["__within".to_owned(), stage.pid.to_string()],
-        None => vec!["__apart".to_owned()],
+    let cage = (job.driver == Driver::Systemd && job.stage.is_none()).then(|| Cage::new(job)).transpose()?;
+    let place = match (&job.stage, &cage) {
+        (Some(stage), _) => vec!["__within".to_owned(), stage.pid.to_string()],
+        (None, Some(cage)) => cage.words(),
+        (None, None) => vec!["__apart".to_owned()],
     };
     let mut child = Command::new(std::env::current_exe()?)
         .args(place)
@@ -310,6 +372,9 @@ pub(crate) struct Setting {
     pub dir: PathBuf,
     pub probe: PathBuf,
     pub v2: bool,
+    pub driver: Driver,
+    /// How many times as long as usual everything may take.
+    pub slow: u32,
     /// Everything that is otherwise sampled.
     pub full: bool,
     pub jobs: usize,
@@ -350,6 +415,8 @@ pub(crate) fn run_all(
                             tag: format!("cf{own}-{c}-{r}-"),
                             cgroup: format!("/conformance-{own}"),
                             v2: setting.v2,
+                            driver: setting.driver,
+                            slow: setting.slow,
                             full: setting.full,
                             rounds: setting.rounds,
                             stage: None,

@@ -13,7 +13,9 @@ mod known;
 mod probe;
 mod report;
 mod suites;
+mod vm;
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::process::CommandExt;
@@ -22,8 +24,9 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use clap::Parser;
+use serde::{Deserialize, Serialize};
 
-use ctx::Stop;
+use ctx::{Driver, Stop};
 use frame::{Case, Runtime, Setting, Status, Verdict};
 use report::{Report, count, word};
 
@@ -31,7 +34,7 @@ use report::{Report, count, word};
 #[derive(Parser)]
 struct Options {
     /// The runtime under test: a path, or a name in PATH; global flags may follow after spaces
-    #[arg(long, required_unless_present = "list")]
+    #[arg(long, required_unless_present_any = ["list", "shell"])]
     runtime: Option<String>,
     /// Further runtimes to show beside it
     #[arg(long, value_delimiter = ',')]
@@ -56,6 +59,12 @@ struct Options {
     /// Run where /sys/fs/cgroup is the v2 hierarchy alone
     #[arg(long)]
     v2: bool,
+    /// Who makes the containers' cgroups: the runtime, or systemd (`--systemd-cgroup`)
+    #[arg(long, value_enum, default_value_t = Driver::Cgroupfs)]
+    driver: Driver,
+    /// Everything may take this many times as long (1; on an emulated machine 10)
+    #[arg(long)]
+    slow: Option<u32>,
     /// Cases at a time
     #[arg(long, default_value_t = 2)]
     jobs: usize,
@@ -71,6 +80,28 @@ struct Options {
     /// Every system call and every cycle of the suite `faults`: minutes instead of seconds
     #[arg(long)]
     full: bool,
+    /// Run in a virtual machine (Debian, systemd, cgroup v2 alone) whose image is kept in this directory, and made if
+    /// need be. Runtimes with a slash are brought into it, others are those of the machine
+    #[arg(long, value_name = "DIR")]
+    vm: Option<PathBuf>,
+    /// Debian's suite in the machine: sid or trixie
+    #[arg(long, default_value = "sid", requires = "vm")]
+    vm_release: String,
+    /// How the machine's processor is made
+    #[arg(long, value_enum, default_value_t = vm::Accel::Tcg, requires = "vm")]
+    vm_accel: vm::Accel,
+    /// Further arguments of the machine's kernel
+    #[arg(long, default_value = "", requires = "vm", allow_hyphen_values = true)]
+    vm_kernel: String,
+    /// Seconds after which the machine is powered off
+    #[arg(long, default_value_t = 3600, requires = "vm")]
+    vm_deadline: u64,
+    /// Instead of suites, a shell in the machine: /opt/conformance holds the executables
+    #[arg(long, requires = "vm")]
+    shell: bool,
+    /// Print verdicts as JSON for a harness outside, and judge nothing
+    #[arg(long, hide = true)]
+    stream: bool,
     /// Print the evidence of failures, and what was measured
     #[arg(long, short)]
     verbose: bool,
@@ -84,6 +115,10 @@ fn main() -> ExitCode {
         Some("probe") => return ExitCode::from(probe::main(&args[2..])),
         Some("__exec") => Err(Stop::Fail(exec_with(&args[2..]).to_string())),
         Some("__apart") => frame::apart(&args[2..]).map_err(Stop::from),
+        Some("__beside") => match frame::beside(&args[2..]) {
+            Ok(never) => match never {},
+            Err(e) => Err(e.into()),
+        },
         Some("__within") => fixture::within(&args[2], &args[3..]),
         Some("__inner") => frame::inner(&args[2], &suites::all()),
         Some("__hold") => fixture::hold(&args[2], &suites::all()),
@@ -132,6 +167,12 @@ fn try_exec(args: &[String]) -> io::Result<std::convert::Infallible> {
             // Last of all: from here on only the program's own system calls are seen.
             "traceme" => nix::sys::ptrace::traceme()?,
             "subreaper" => nix::sys::prctl::set_child_subreaper(true)?,
+            "die-with" => {
+                nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+                if nix::unistd::getppid().as_raw().to_string() != value {
+                    return Err(bad(&"it has ended already"));
+                }
+            }
             "proc" => {
                 let none: Option<&str> = None;
                 nix::mount::mount(Some("proc"), "/proc", Some("proc"), nix::mount::MsFlags::empty(), none)?;
@@ -181,6 +222,228 @@ fn patterns(must_run: Option<&str>) -> Result<Vec<String>, Stop> {
     Ok(lines.filter(|l| !l.is_empty()).map(str::to_owned).collect())
 }
 
+/// Who hears the verdicts.
+struct Audience<'a> {
+    options: &'a Options,
+    cases: &'a [&'a Case],
+    /// Version line of each runtime.
+    versions: Vec<String>,
+    /// What heads each runtime's column.
+    labels: Vec<String>,
+    must_run: Vec<String>,
+    ci: bool,
+    terminal: bool,
+    done: std::sync::atomic::AtomicUsize,
+}
+
+/// A verdict on its way out of a machine.
+#[derive(Serialize, Deserialize)]
+enum Message {
+    /// Version lines of the runtimes.
+    Runtimes(Vec<String>),
+    Verdict {
+        case: String,
+        runtime: usize,
+        verdict: Verdict,
+    },
+}
+
+impl Audience<'_> {
+    fn new<'a>(
+        options: &'a Options,
+        cases: &'a [&'a Case],
+        names: &[&str],
+        versions: Vec<String>,
+    ) -> Result<Audience<'a>, Stop> {
+        let labels = names
+            .iter()
+            .zip(&versions)
+            .map(|(name, version)| {
+                let path = name.split(' ').next().unwrap_or_default();
+                let name = Path::new(path).file_name().unwrap_or_default().to_string_lossy();
+                format!("{name} {}", version.split(' ').nth(2).unwrap_or("?"))
+            })
+            .collect();
+        Ok(Audience {
+            options,
+            cases,
+            versions,
+            labels,
+            must_run: patterns(options.must_run.as_deref())?,
+            ci: std::env::var("CI").is_ok_and(|v| v == "true"),
+            terminal: io::stdout().is_terminal(),
+            done: std::sync::atomic::AtomicUsize::new(0),
+        })
+    }
+
+    /// What is known beforehand changes the verdict.
+    fn judge(&self, c: usize, r: usize, mut v: Verdict) -> Verdict {
+        let path = self.cases[c].path();
+        if v.status == Status::Skip {
+            let asked = self.must_run.iter().any(|p| known::matches(p, &path));
+            let allowed = !self.ci || known::MAY_SKIP.iter().any(|(p, _)| known::matches(p, &path));
+            if r == 0 && (asked || !allowed) {
+                v.status = Status::Fail;
+                v.reason = format!("skipped, but must run: {}", v.reason);
+            }
+        }
+        if v.status == Status::Fail
+            && let Some(why) = known::reason(&self.versions[r], &path)
+        {
+            v.status = Status::Known;
+            v.reason = format!("{why} [{}]", v.reason);
+        }
+        v
+    }
+
+    fn tell(&self, c: usize, r: usize, v: &Verdict) {
+        let n = self.done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+        let path = self.cases[c].path();
+        let mut out = io::stdout().lock();
+        if self.terminal {
+            let _ = write!(out, "\r\x1b[K");
+        }
+        if v.status != Status::Pass || !self.terminal {
+            let _ = writeln!(out, "{:<5} {path} ({}) {}", word(v.status), self.labels[r], v.reason);
+        }
+        if self.options.verbose && matches!(v.status, Status::Fail | Status::Pass) {
+            for line in v.evidence.lines() {
+                let _ = writeln!(out, "      {line}");
+            }
+        }
+        if self.terminal {
+            let _ = write!(out, "[{n}/{}] {path}", self.cases.len() * self.labels.len());
+        }
+        let _ = out.flush();
+    }
+}
+
+/// Prints a message for the harness outside.
+fn send(message: &Message) {
+    if let Ok(text) = serde_json::to_string(message) {
+        println!("{text}");
+    }
+}
+
+/// Runs the cases here and returns the verdicts as they are.
+fn run_here(options: &Options, cases: &[&Case], names: &[&str], scratch: &Path) -> Result<Option<Outcome>, Stop> {
+    let runtimes: Vec<Runtime> = names.iter().map(|r| runtime(r)).collect::<Result<_, _>>()?;
+    let versions: Vec<String> = runtimes.iter().map(|r| r.version.clone()).collect();
+    let probe = scratch.join("probe");
+    fs::copy(std::env::current_exe()?, &probe)?;
+    let setting = Setting {
+        dir: scratch.to_owned(),
+        probe,
+        v2: options.v2(),
+        driver: options.driver,
+        slow: options.slow.unwrap_or(1).max(1),
+        full: options.full,
+        jobs: options.jobs.max(1),
+        rounds: options.rounds.unwrap_or(if options.full { 500 } else { 60 }).max(1),
+        timeout: options.timeout.map(Duration::from_secs),
+    };
+    if options.stream {
+        send(&Message::Runtimes(versions));
+        let tell = |c: usize, r: usize, v: &Verdict| {
+            send(&Message::Verdict { case: cases[c].path(), runtime: r, verdict: v.clone() });
+        };
+        frame::run_all(cases, &runtimes, &setting, tell, |_, _, v| v);
+        return Ok(None);
+    }
+    let audience = Audience::new(options, cases, names, versions)?;
+    let verdicts =
+        frame::run_all(cases, &runtimes, &setting, |c, r, v| audience.tell(c, r, v), |c, r, v| audience.judge(c, r, v));
+    Ok(Some((audience.labels, verdicts)))
+}
+
+/// Labels of the runtimes, and `verdicts[case][runtime]`.
+type Outcome = (Vec<String>, Vec<Vec<Verdict>>);
+
+/// What the harness in the machine is told, but for the runtimes.
+fn passed_on(options: &Options) -> Vec<String> {
+    let mut args = vec!["--stream".to_owned()];
+    let slow = options.slow.unwrap_or_else(|| vm::slowness(options.vm_accel));
+    args.extend([format!("--slow={slow}"), format!("--jobs={}", options.jobs)]);
+    if options.driver == Driver::Systemd {
+        args.push("--driver=systemd".to_owned());
+    }
+    args.extend(options.rounds.map(|n| format!("--rounds={n}")));
+    args.extend(options.timeout.map(|n| format!("--timeout={n}")));
+    if options.full {
+        args.push("--full".to_owned());
+    }
+    if !options.filter.is_empty() {
+        args.push(format!("--filter={}", options.filter.join(",")));
+    }
+    args.extend(options.suites.iter().cloned());
+    args
+}
+
+/// Runs the cases in a machine; without an outcome where a shell was asked for.
+fn run_in_vm(
+    options: &Options,
+    dir: &Path,
+    cases: &[&Case],
+    names: &[&str],
+    scratch: &Path,
+) -> Result<Result<Outcome, u8>, Stop> {
+    let dir = &std::path::absolute(dir)?;
+    let wanted = vm::Wanted {
+        dir,
+        release: &options.vm_release,
+        accel: options.vm_accel,
+        kernel: &options.vm_kernel,
+        end: vm::deadline(options.vm_deadline),
+    };
+    let (machine, inside) = vm::boot(&wanted, names, scratch)?;
+    if options.shell {
+        return machine.shell(io::stdin().is_terminal()).map(Err);
+    }
+    let mut args = passed_on(options);
+    for (i, words) in inside.iter().enumerate() {
+        args.push(format!("--{}={words}", if i == 0 { "runtime" } else { "against" }));
+    }
+    let index: HashMap<String, usize> = cases.iter().enumerate().map(|(i, c)| (c.path(), i)).collect();
+    let mut verdicts: Vec<Vec<Option<Verdict>>> = vec![vec![None; names.len()]; cases.len()];
+    let mut audience = None;
+    let ended = machine.conformance(&args, |line| {
+        match (serde_json::from_str(line)?, &audience) {
+            (Message::Runtimes(versions), _) => audience = Some(Audience::new(options, cases, names, versions)?),
+            (Message::Verdict { case, runtime, verdict }, Some(audience)) => {
+                let Some(c) = index.get(&case).copied() else { return ctx::fail(format!("unknown case {case}")) };
+                let verdict = audience.judge(c, runtime, verdict);
+                audience.tell(c, runtime, &verdict);
+                verdicts[c][runtime] = Some(verdict);
+            }
+            (Message::Verdict { .. }, None) => return ctx::fail("a verdict before the runtimes"),
+        }
+        Ok(())
+    });
+    let Some(audience) = audience else {
+        return ended.and_then(|()| ctx::fail("the machine told no verdicts"));
+    };
+    let why = match ended {
+        Ok(()) => "no verdict came".to_owned(),
+        Err(Stop::Fail(why) | Stop::Skip(why)) => {
+            println!("\nconformance: {why}");
+            format!("not reached: {why}")
+        }
+    };
+    let lost = |v: Option<Verdict>| {
+        let evidence = String::new();
+        v.unwrap_or_else(|| Verdict { status: Status::Fail, reason: why.clone(), evidence, time: Duration::ZERO })
+    };
+    let verdicts = verdicts.into_iter().map(|row| row.into_iter().map(lost).collect()).collect();
+    Ok(Ok((audience.labels, verdicts)))
+}
+
+impl Options {
+    /// Whether v2 is all that the cases see. Where it is all that there is, it need not be asked for.
+    fn v2(&self) -> bool {
+        self.v2 || self.vm.is_some() || Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+    }
+}
+
 fn conduct(options: &Options) -> Result<u8, Stop> {
     let all = suites::all();
     if let Some(unknown) = options.suites.iter().find(|s| !all.iter().any(|c| c.suite == **s)) {
@@ -201,79 +464,39 @@ fn conduct(options: &Options) -> Result<u8, Stop> {
     if cases.is_empty() {
         return ctx::fail("no case is left");
     }
-    let runtimes: Vec<Runtime> =
-        options.runtime.iter().chain(&options.against).map(|r| runtime(r)).collect::<Result<_, _>>()?;
-    let labels: Vec<String> = runtimes
-        .iter()
-        .map(|r| {
-            let name = r.path.file_name().unwrap_or_default().to_string_lossy();
-            format!("{name} {}", r.version.split(' ').nth(2).unwrap_or("?"))
-        })
-        .collect();
+    let names: Vec<&str> = options.runtime.iter().chain(&options.against).map(String::as_str).collect();
     let scratch = Scratch(std::env::temp_dir().join(format!("conformance-{}", std::process::id())));
     fs::create_dir_all(&scratch.0)?;
-    let probe = scratch.0.join("probe");
-    fs::copy(std::env::current_exe()?, &probe)?;
-    let must_run = patterns(options.must_run.as_deref())?;
-    let ci = std::env::var("CI").is_ok_and(|v| v == "true");
-    let setting = Setting {
-        dir: scratch.0.clone(),
-        probe,
-        v2: options.v2,
-        full: options.full,
-        jobs: options.jobs.max(1),
-        rounds: options.rounds.unwrap_or(if options.full { 500 } else { 60 }).max(1),
-        timeout: options.timeout.map(Duration::from_secs),
+    let (labels, verdicts) = if let Some(dir) = &options.vm {
+        match run_in_vm(options, dir, &cases, &names, &scratch.0)? {
+            Ok(outcome) => outcome,
+            Err(status) => return Ok(status),
+        }
+    } else {
+        ctx::slow_down(options.slow.unwrap_or(1).max(1));
+        if options.driver == Driver::Systemd && !Path::new("/run/systemd/system").exists() {
+            return ctx::fail("--driver systemd: systemd is not running here");
+        }
+        match run_here(options, &cases, &names, &scratch.0)? {
+            Some(outcome) => outcome,
+            None => return Ok(0),
+        }
     };
-
-    let total = cases.len() * runtimes.len();
-    let done = std::sync::atomic::AtomicUsize::new(0);
-    let terminal = io::stdout().is_terminal();
-    let judge = |c: usize, r: usize, mut v: Verdict| {
-        let path = cases[c].path();
-        if v.status == Status::Skip {
-            let asked = must_run.iter().any(|p| known::matches(p, &path));
-            let allowed = !ci || known::MAY_SKIP.iter().any(|(p, _)| known::matches(p, &path));
-            if r == 0 && (asked || !allowed) {
-                v.status = Status::Fail;
-                v.reason = format!("skipped, but must run: {}", v.reason);
-            }
-        }
-        if v.status == Status::Fail
-            && let Some(why) = known::reason(&runtimes[r].version, &path)
-        {
-            v.status = Status::Known;
-            v.reason = format!("{why} [{}]", v.reason);
-        }
-        v
-    };
-    let tell = |c: usize, r: usize, v: &Verdict| {
-        let n = done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
-        let path = cases[c].path();
-        let mut out = io::stdout().lock();
-        if terminal {
-            let _ = write!(out, "\r\x1b[K");
-        }
-        if v.status != Status::Pass || !terminal {
-            let _ = writeln!(out, "{:<5} {path} ({}) {}", word(v.status), labels[r], v.reason);
-        }
-        if options.verbose && matches!(v.status, Status::Fail | Status::Pass) {
-            for line in v.evidence.lines() {
-                let _ = writeln!(out, "      {line}");
-            }
-        }
-        if terminal {
-            let _ = write!(out, "[{n}/{total}] {path}");
-        }
-        let _ = out.flush();
-    };
-    let verdicts = frame::run_all(&cases, &runtimes, &setting, tell, judge);
     println!();
     let report = Report {
         cases: &cases,
         runtimes: &labels,
         verdicts: &verdicts,
-        setting: if options.v2 { "cgroup v2 alone" } else { "the machine's cgroup hierarchies" }.to_owned(),
+        setting: format!(
+            "{}{}, made by {}",
+            if options.vm.is_some() {
+                format!("a virtual machine with Debian {}; ", options.vm_release)
+            } else {
+                String::new()
+            },
+            if options.v2() { "cgroup v2 alone" } else { "the machine's cgroup hierarchies" },
+            if options.driver == Driver::Systemd { "systemd" } else { "the runtime" }
+        ),
     };
     for (r, label) in labels.iter().enumerate() {
         let n = |status| count(&verdicts, r, status);

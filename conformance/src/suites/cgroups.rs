@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::ctx::{Ctx, Live, Outcome, Stop, args, contains, ensure, eq, fail, namespace, push, skip};
+use crate::ctx::{Ctx, Live, Outcome, Stop, args, contains, ensure, eq, fail, namespace, patience, push, skip};
 use crate::frame::Case;
 
 fn case(name: &str, checks: &'static str, run: impl Fn(&Ctx) -> Outcome + Send + Sync + 'static) -> Case {
@@ -427,7 +427,7 @@ fn events() -> Vec<Case> {
             contains("first event", &events.line()?, &["\"stats\""])?;
             x.rt(["exec", &live.id, "/probe", "eat", "134217728"])?.exits(137)?;
             let mut line = events.line()?;
-            let end = Instant::now() + Duration::from_secs(5);
+            let end = Instant::now() + patience(Duration::from_secs(5));
             while !line.contains("\"oom\"") && Instant::now() < end {
                 line = events.line()?;
             }
@@ -529,13 +529,13 @@ fn limits_hold() -> Vec<Case> {
                 }
                 Ok(false)
             };
-            ensure(grows(x, Duration::from_secs(5))?, "it does not run")?;
+            ensure(grows(x, patience(Duration::from_secs(5)))?, "it does not run")?;
             x.rt(["pause", &live.id])?.ok()?;
             x.status(&live.id, "paused")?;
             ensure(!grows(x, Duration::from_millis(400))?, "it runs while it is paused")?;
             x.rt(["resume", &live.id])?.ok()?;
             x.status(&live.id, "running")?;
-            ensure(grows(x, Duration::from_secs(5))?, "it does not run after resume")
+            ensure(grows(x, patience(Duration::from_secs(5)))?, "it does not run after resume")
         }),
     ]
 }

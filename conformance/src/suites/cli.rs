@@ -661,8 +661,10 @@ fn create_start_state() -> Vec<Case> {
             x.create(&b)?;
             let pid = fs::read_to_string(b.path("pid"))?;
             let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
-            let want = format!(":{}/{}", x.job.cgroup, b.id);
-            ensure(cgroup.lines().any(|l| l.ends_with(&want)), format_args!("{want} is not in {cgroup:?}"))
+            ensure(
+                cgroup.lines().any(|l| x.in_group(l, &b.id)),
+                format_args!("{} is not in {cgroup:?}", x.group(&b.id)),
+            )
         }),
         case("create/reparented", "contract 5.1.8: the process is a child of the nearest subreaper", |x| {
             let b = x.bundle(|_| ())?;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::ctx::{Cmd, Ctx, Outcome, Stop, ensure, fail, reap, skip, wait_fd};
+use crate::ctx::{Cmd, Ctx, Outcome, Stop, ensure, fail, patience, reap, skip, wait_fd};
 use crate::frame::Case;
 
 /// Time limit of a case: engines are slow on a busy machine.
@@ -107,7 +107,7 @@ fn daemon(x: &Ctx, program: &str, args: &[&str], answers: impl Fn() -> Result<bo
     let running = engine(x, &x.job.dir, "sh", all)?.spawn()?;
     let Some(pid) = Pid::from_raw(running.child.id() as i32) else { return fail("no pid") };
     let fd = pidfd_open(pid, PidfdFlags::empty())?;
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + patience(PATIENCE);
     while !answers()? {
         let ended = wait_fd(&fd, Duration::from_millis(50)).is_ok();
         if ended || Instant::now() > end {
@@ -121,9 +121,9 @@ fn daemon(x: &Ctx, program: &str, args: &[&str], answers: impl Fn() -> Result<bo
 
 /// Waits until `holds`: engines have no event for much of what a user sees.
 fn until(what: &str, mut holds: impl FnMut() -> Result<bool, Stop>) -> Outcome {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + patience(PATIENCE);
     while !holds()? {
-        ensure(Instant::now() < end, format_args!("{what}: not within {PATIENCE:?}"))?;
+        ensure(Instant::now() < end, format_args!("{what}: not within {:?}", patience(PATIENCE)))?;
         std::thread::sleep(Duration::from_millis(50));
     }
     Ok(())
@@ -183,7 +183,7 @@ impl Terminal {
 
     /// Reads until the terminal shows `text` after what was expected before.
     fn expect(&mut self, text: &str) -> Outcome {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience(PATIENCE);
         loop {
             if let Some(at) = self.seen[self.passed..].find(text) {
                 self.passed += at + text.len();

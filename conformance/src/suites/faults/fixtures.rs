@@ -137,7 +137,7 @@ fn live(x: &Ctx, name: &str, text: &str) -> Outcome {
     fs::create_dir_all(b.rootfs.join(cwd))?;
     config["root"]["path"] = json!(b.rootfs);
     if config["linux"]["cgroupsPath"].is_string() {
-        config["linux"]["cgroupsPath"] = json!(format!("{}/{}", x.job.cgroup, b.id));
+        config["linux"]["cgroupsPath"] = json!(x.cgroups_path(&b.id));
     }
     for ns in config["linux"]["namespaces"].as_array_mut().into_iter().flatten() {
         if ns["path"].is_string() {

@@ -198,7 +198,7 @@ fn streams() -> Vec<Case> {
 
 /// Asks until it holds, for ten seconds. For what no descriptor tells.
 fn until(what: &str, mut holds: impl FnMut() -> Result<bool, Stop>) -> Outcome {
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + crate::ctx::patience(Duration::from_secs(10));
     while !holds()? {
         ensure(Instant::now() < end, format_args!("not within 10 s: {what}"))?;
     }

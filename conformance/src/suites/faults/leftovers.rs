@@ -136,6 +136,7 @@ pub(crate) fn cases() -> Vec<Case> {
             "leftovers/cgroup-parents",
             "reliability: parents made for a container go with it when nobody else is below",
             |x| {
+                x.needs_cgroupfs()?;
                 let before = Census::take(x, &[])?;
                 let parent = format!("/{}a/b/c", x.job.tag);
                 let nested = |patch: fn(&mut Value)| -> Result<Bundle, _> {
@@ -163,6 +164,7 @@ pub(crate) fn cases() -> Vec<Case> {
             },
         ),
         case("leftovers/cgroup-parents-of-others", "reliability: a parent that was there stays", |x| {
+            x.needs_cgroupfs()?;
             let name = format!("{}mine", x.job.tag);
             let dirs: Vec<_> = if x.job.v2 {
                 vec![format!("/sys/fs/cgroup/{name}")]

@@ -85,7 +85,10 @@ fn sweep(x: &Ctx, victim: &Victim, mapped: bool) -> Outcome {
         let out = x.rt(["delete", "--force", &b.id])?;
         ensure(out.status == 0, format_args!("{place}: delete --force: {} {}", out.status, out.stderr.trim_end()))?;
         slowest = slowest.max(start.elapsed());
-        ensure(start.elapsed() < Duration::from_secs(10), format_args!("{place}: delete took {:?}", start.elapsed()))?;
+        ensure(
+            start.elapsed() < crate::ctx::patience(Duration::from_secs(10)),
+            format_args!("{place}: delete took {:?}", start.elapsed()),
+        )?;
         let after = Census::take(x, &[other.pid]).map_err(about)?;
         after.same(&before).map_err(about)?;
         eq("the other container's process", stat(&other)?, untouched.as_str()).map_err(about)?;
