@@ -35,7 +35,7 @@ const GLOBAL: &[args::Flag] = &[
     flag(
         &["rootless"],
         Takes::Maybe(&["true", "false", "auto"]),
-        "accepted for old callers: what the caller may do is found out",
+        "do without cgroups where they may not be made: true, false, or auto for whoever is not the machine's root",
     ),
     flag(&["version", "v"], Takes::Nothing, "print the version"),
 ];
@@ -105,7 +105,10 @@ fn run(argv: &[OsString]) -> u8 {
         return usage(".", &message);
     }
     let call = match state_root(&global, name) {
-        Ok(root) => Call { global, args, root, argv, log: &log },
+        Ok(root) => {
+            let in_run = global.value("root").is_none() && root.parent() == Some(Path::new("/run"));
+            Call { global, args, root, in_run, argv, log: &log }
+        }
         Err(message) => {
             log.error(&message);
             return 1;

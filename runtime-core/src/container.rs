@@ -19,14 +19,16 @@ use crate::cgroup;
 use crate::child::{MESSAGE_SIZE, Message};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hook;
-use crate::host::Host;
+use crate::host::{Host, setgroups_allowed};
 use crate::intel_rdt::{self, Rdt, Resctrl};
 use crate::launch::{self, Surroundings};
 use crate::namespace::{JOIN_ORDER, Kind};
 use crate::plan::{self, Plan, Step};
+use crate::processes;
 use crate::spec::{self, Loaded, Namespace, Spec};
 use crate::state::{self, Directory, Init, Record, Status};
 use crate::sys;
+use crate::user_mapping::{Known, parse_map};
 
 /// How long something that was killed may take to end, in milliseconds. A process in an uninterruptible sleep ends when
 /// its device answers, which may be never.
@@ -62,6 +64,9 @@ pub struct CreateOptions {
     pub no_new_keyring: bool,
     /// How many descriptors from 3 on the program keeps. They are open and not close-on-exec.
     pub preserve_fds: u32,
+    /// Whether the container must do without cgroups, or without some, where the caller may not make them and the
+    /// configuration asks for none (`--rootless`). `None`: found out.
+    pub rootless: Option<bool>,
     /// How many more it keeps for socket activation: it gets `LISTEN_FDS` and `LISTEN_PID`, sd_listen_fds(3).
     pub listen_fds: u32,
 }
@@ -137,7 +142,7 @@ pub struct State {
     /// Of the configuration.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// The name of the user who made it; empty where the id has no name.
+    /// The name of the user who made it; `#` and the number where the id has no name.
     pub owner: String,
 }
 
@@ -254,7 +259,8 @@ impl Draft {
         listen(spec, options.listen_fds)?;
         check_console(spec.process.as_ref(), &options.console)?;
         let host = Host::probe()?;
-        let cgroup = plan_cgroup(spec, id, &host)?;
+        let rootless = options.rootless.unwrap_or_else(|| is_rootless(&host));
+        let cgroup = plan_cgroup(spec, id, &host, rootless)?;
         let rdt = plan_rdt(spec, id)?;
         let mut record = record(spec, id, &bundle, &host, &cgroup, options);
         record.rdt = rdt.as_ref().map(intel_rdt::unfinished);
@@ -273,12 +279,13 @@ impl Draft {
     }
 }
 
-fn plan_cgroup(spec: &Spec, id: &str, host: &Host) -> Result<cgroup::Cgroup> {
-    let options = cgroup::Options {
-        owner: cgroup::owner(spec),
-        skip_devices: host.in_user_namespace,
-        rootless: host.euid != 0 || host.in_user_namespace,
-    };
+/// Whether permission for cgroups is not to be taken for granted.
+fn is_rootless(host: &Host) -> bool {
+    host.euid != 0 || host.in_user_namespace
+}
+
+fn plan_cgroup(spec: &Spec, id: &str, host: &Host, rootless: bool) -> Result<cgroup::Cgroup> {
+    let options = cgroup::Options { owner: cgroup::owner(spec), skip_devices: host.in_user_namespace, rootless };
     cgroup::plan(&spec.linux, id, &host.cgroup, options)
 }
 
@@ -292,7 +299,8 @@ fn plan_rdt(spec: &Spec, id: &str) -> Result<Option<Rdt>> {
 /// The cgroup of a container whose state says nothing.
 fn remaining_cgroup(directory: &Directory, id: &str) -> Result<cgroup::Record> {
     let (spec, _) = Spec::from_slice(&directory.read_config()?, &directory.0)?;
-    Ok(cgroup::Record::from(&plan_cgroup(&spec, id, &Host::probe()?)?))
+    let host = Host::probe()?;
+    Ok(cgroup::Record::from(&plan_cgroup(&spec, id, &host, is_rootless(&host))?))
 }
 
 fn record(
@@ -320,7 +328,6 @@ fn record(
             .filter(|kind| *kind.of(namespaces) != Namespace::Host)
             .map(|kind| kind.name().to_owned())
             .collect(),
-        mapped: !spec.linux.gid_mappings.is_empty(),
         no_new_keyring: options.no_new_keyring,
         personality: spec.linux.personality,
         memory_policy: spec.linux.memory_policy.as_ref().map(|p| (p.mode, p.nodes.clone())),
@@ -611,7 +618,7 @@ impl Container {
                 .into_iter()
                 .filter(|kind| self.record.namespaces.iter().any(|name| name == kind.name()))
                 .collect(),
-            mapped: self.record.mapped,
+            user: self.user_namespace(init.pid)?,
             place_in_cgroups: self.record.cgroup.dirs.iter().any(|dir| !dir.is_unified()),
             place_in_resctrl: self.record.rdt.is_some(),
             seccomp,
@@ -645,13 +652,27 @@ impl Container {
         Ok(Exec { pid: launched.pid, pidfd: launched.pidfd, master: launched.master, warnings: plan.warnings })
     }
 
+    /// What the container's own user namespace has, where it has one.
+    fn user_namespace(&self, init: i32) -> Result<Option<Known>> {
+        if !self.record.namespaces.iter().any(|name| name == Kind::User.name()) {
+            return Ok(None);
+        }
+        let map = |file: &str| {
+            let path = format!("/proc/{init}/{file}");
+            let text = fs::read_to_string(&path).map_err(|e| Error::system(format!("read {path}"), e.into()))?;
+            Ok(parse_map(&text))
+        };
+        let setgroups = setgroups_allowed(&format!("/proc/{init}/setgroups"));
+        Ok(Some(Known { uids: map("uid_map")?, gids: map("gid_map")?, setgroups }))
+    }
+
     /// Sends a signal to the first process; with `all`, or with SIGKILL where the container shares its pid namespace, to
     /// every process of the container.
     ///
     /// # Errors
     /// [`ErrorKind::NotRunning`] when the container has stopped, unless `all`.
     pub fn kill(&self, signal: i32, all: bool) -> Result<()> {
-        let shares_pids = !self.record.namespaces.iter().any(|name| name == Kind::Pid.name());
+        let shares_pids = self.shares_pids();
         let alive = match self.record.init {
             Some(init) => init.open()?,
             None => None,
@@ -659,10 +680,10 @@ impl Container {
         if all || signal == libc::SIGKILL && shares_pids {
             if alive.is_none() && !all {
                 // Init has gone and left others behind: they are the container's still.
-                self.record.cgroup.kill_all(signal)?;
+                self.kill_all(signal)?;
                 return Err(not_running());
             }
-            return self.record.cgroup.kill_all(signal);
+            return self.kill_all(signal);
         }
         let Some(pidfd) = alive else { return Err(not_running()) };
         match sys::pidfd_send_signal(pidfd.as_fd(), signal) {
@@ -675,6 +696,20 @@ impl Container {
             self.record.cgroup.thaw()?;
         }
         Ok(())
+    }
+
+    fn shares_pids(&self) -> bool {
+        !self.record.namespaces.iter().any(|name| name == Kind::Pid.name())
+    }
+
+    /// Sends a signal to every process.
+    fn kill_all(&self, signal: i32) -> Result<()> {
+        match self.record.init {
+            Some(init) if !self.record.cgroup.tells_processes() => {
+                processes::signal(&init, !self.shares_pids(), signal)
+            }
+            _ => self.record.cgroup.kill_all(signal),
+        }
     }
 
     /// Ends the first process, and with it every process of its pid namespace.
@@ -715,6 +750,10 @@ impl Container {
             return Err(Error::new(ErrorKind::WrongStatus, text));
         }
         let hooks = if self.record.has_poststop { self.spec().map(|s| s.hooks.poststop) } else { Ok(Vec::new()) };
+        if !self.record.cgroup.tells_processes() && self.shares_pids() {
+            // While init is there to be the others' ancestor.
+            self.kill_all(libc::SIGKILL)?;
+        }
         self.kill_init()?;
         self.record.cgroup.kill_all(libc::SIGKILL)?;
         self.record.cgroup.remove()?;
@@ -765,6 +804,10 @@ impl Container {
     pub fn update(&self, resources: &spec::Resources) -> Result<Vec<String>> {
         if matches!(self.status()?, Status::Stopped | Status::Creating) {
             return Err(not_running());
+        }
+        if !self.record.cgroup.tells_processes() {
+            let text = "cannot set limits: container could not join or create cgroup";
+            return Err(Error::new(ErrorKind::Unsupported, text));
         }
         let ignored = self.record.cgroup.update(resources)?;
         Ok(ignored.into_iter().map(|(pointer, reason)| format!("{pointer}: {reason}")).collect())
@@ -823,7 +866,10 @@ impl Container {
     /// # Errors
     /// [`ErrorKind::System`] when the cgroup can't be read.
     pub fn pids(&self) -> Result<Vec<i32>> {
-        self.record.cgroup.pids()
+        match self.record.init {
+            Some(init) if !self.record.cgroup.tells_processes() => processes::list(&init, !self.shares_pids()),
+            _ => self.record.cgroup.pids(),
+        }
     }
 }
 
@@ -849,7 +895,7 @@ fn state_halves(state: &State) -> (String, String) {
     )
 }
 
-/// The name of a user in the host's /etc/passwd; empty where there is none.
+/// The name of a user in the host's /etc/passwd; `#` and the number where there is none, as runc does.
 fn user_name(uid: u32) -> String {
     let text = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let name = text.lines().find_map(|line| {
@@ -857,5 +903,5 @@ fn user_name(uid: u32) -> String {
         let name = fields.next()?;
         (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
     });
-    name.unwrap_or_default()
+    name.unwrap_or_else(|| format!("#{uid}"))
 }

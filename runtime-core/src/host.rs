@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::cgroup::Layout;
 use crate::error::{Error, ErrorKind, Result};
+use crate::process::CAP_SYS_ADMIN;
 use crate::sys::{self, Errno};
 
 /// What the machine is and what the caller may do on it.
@@ -22,6 +23,10 @@ pub struct Host {
     pub last_capability: u32,
     /// The caller is not in the initial user namespace: device nodes can't be made.
     pub in_user_namespace: bool,
+    /// setgroups(2) is allowed in the caller's user namespace, and so in those that are made below it.
+    pub setgroups: bool,
+    /// Bytes of a page: an id map must be shorter.
+    pub page_size: usize,
     /// The cgroup hierarchies.
     pub cgroup: Layout,
     /// AppArmor is enabled.
@@ -42,12 +47,19 @@ impl Host {
             &nix::sys::utsname::uname().map_err(|e| Error::system("read the kernel's version", Errno(e as i32)))?,
         )?;
         let [_, permitted, _] = sys::capget().map_err(|e| Error::system("read own capabilities", e))?;
+        let in_user_namespace = in_user_namespace();
         Ok(Host {
             euid: sys::geteuid(),
             egid: sys::getegid(),
             capabilities: permitted,
             last_capability: last_capability(),
-            in_user_namespace: in_user_namespace(),
+            in_user_namespace,
+            // In the initial user namespace it always is.
+            setgroups: !in_user_namespace || setgroups_allowed("/proc/self/setgroups"),
+            page_size: nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
+                .ok()
+                .flatten()
+                .map_or(4096, |size| size as usize),
             cgroup: Layout::probe()?,
             apparmor: Path::new("/sys/kernel/security/apparmor").exists()
                 || enabled("/sys/module/apparmor/parameters/enabled"),
@@ -55,7 +67,19 @@ impl Host {
             kcore: Path::new("/proc/kcore").exists(),
         })
     }
+
+    /// The caller can neither mount nor make or join namespaces, but in a user namespace of his own: an ordinary user, or
+    /// root without CAP_SYS_ADMIN.
+    #[must_use]
+    pub fn is_unprivileged(&self) -> bool {
+        self.capabilities & CAP_SYS_ADMIN == 0
+    }
 }
+
+/// CAP_SETGID of capabilities(7).
+pub(crate) const CAP_SETGID: u64 = 1 << 6;
+/// CAP_SETUID of capabilities(7).
+pub(crate) const CAP_SETUID: u64 = 1 << 7;
 
 /// mount_setattr(2) is the youngest call that nothing stands in for.
 const OLDEST_KERNEL: (u32, u32) = (5, 12);
@@ -91,6 +115,11 @@ fn last_capability() -> u32 {
 fn in_user_namespace() -> bool {
     std::fs::read_to_string("/proc/self/uid_map")
         .is_ok_and(|map| map.split_ascii_whitespace().ne(["0", "0", "4294967295"]))
+}
+
+/// Whether a file `/proc/PID/setgroups` says so, user_namespaces(7).
+pub(crate) fn setgroups_allowed(path: &str) -> bool {
+    std::fs::read(path).is_ok_and(|text| text.starts_with(b"allow"))
 }
 
 #[cfg(test)]

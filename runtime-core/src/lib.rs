@@ -37,6 +37,7 @@ mod launch;
 pub mod namespace;
 pub mod plan;
 pub mod process;
+mod processes;
 pub mod seccomp;
 pub mod spec;
 mod state;

@@ -78,7 +78,6 @@ pub(crate) struct Record {
     pub(crate) rdt: Option<intel_rdt::Record>,
     /// The names of the namespaces that it does not share with the host.
     pub(crate) namespaces: Vec<String>,
-    pub(crate) mapped: bool,
     pub(crate) no_new_keyring: bool,
     pub(crate) personality: Option<u32>,
     /// Mode and nodes.
@@ -262,6 +261,14 @@ impl Init {
         Ok(process_stat(self.pid)?
             .is_some_and(|(state, start_time)| start_time == self.start_time && !matches!(state, b'Z' | b'X' | b'x')))
     }
+}
+
+/// Parent of a process, proc_pid_stat(5). `None`: there is no such process.
+pub(crate) fn parent_of(pid: i32) -> Option<i32> {
+    let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let end = text.iter().rposition(|&b| b == b')')?;
+    let field = text.get(end + 1..)?.split(u8::is_ascii_whitespace).filter(|f| !f.is_empty()).nth(1)?;
+    std::str::from_utf8(field).ok()?.parse().ok()
 }
 
 /// State and start time of a process, proc_pid_stat(5). `None`: there is no such process.

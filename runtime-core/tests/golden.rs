@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use runtime_core::cgroup::{self, Hierarchy, Layout};
 use runtime_core::intel_rdt::{self, Existing, Resctrl};
 use runtime_core::plan::{self, CreateOptions, ExecTarget, Plan, Step};
-use runtime_core::spec::{Process, Spec};
+use runtime_core::spec::{self, IdMapping, Ids, Process, Spec};
+use runtime_core::user_mapping::Known;
 use runtime_core::{Host, namespace};
 
 fn folder(name: &str) -> PathBuf {
@@ -25,6 +26,8 @@ fn host(cgroup: Layout) -> Host {
         capabilities: (1 << 41) - 1,
         last_capability: 40,
         in_user_namespace: false,
+        setgroups: true,
+        page_size: 4096,
         cgroup,
         apparmor: false,
         selinux: true,
@@ -71,12 +74,16 @@ fn create(json: &[u8], layout: Layout, options: &CreateOptions) -> Plan {
 
 fn exec(json: &[u8], namespaces: Vec<namespace::Kind>) -> Plan {
     let (process, _) = Process::from_slice(json).unwrap();
+    plan::exec(&process, &host(hybrid()), exec_target(namespaces)).unwrap()
+}
+
+fn exec_target(namespaces: Vec<namespace::Kind>) -> ExecTarget {
     // The one plan that has everything.
     let place_in_resctrl = namespaces.contains(&namespace::Kind::Time);
-    let target = ExecTarget {
+    ExecTarget {
         pid: 4711,
         namespaces,
-        mapped: false,
+        user: None,
         place_in_cgroups: true,
         place_in_resctrl,
         seccomp: None,
@@ -87,8 +94,7 @@ fn exec(json: &[u8], namespaces: Vec<namespace::Kind>) -> Plan {
         console_socket: Some(c"/run/console.sock".to_owned()),
         preserve_fds: 2,
         no_new_keyring: false,
-    };
-    plan::exec(&process, &host(hybrid()), target).unwrap()
+    }
 }
 
 /// What belonged to the machine on which an engine wrote it is a word in capitals, also where a path must be absolute.
@@ -131,9 +137,63 @@ fn plans() -> Vec<(String, Plan)> {
         let json = fs::read(folder("golden").join(format!("{name}.json"))).unwrap();
         plans.push((name.to_owned(), create(&json, v2(), &options(name))));
     }
+    plans.extend(rootless());
     let process = fs::read(folder("golden/everything.process.json")).unwrap();
     plans.push(("everything.process".to_owned(), exec(&process, namespace::JOIN_ORDER.to_vec())));
     plans
+}
+
+/// What an ordinary user's containers do: what `spec --rootless` writes, the same with subordinate ids and another user,
+/// and a container in the namespaces of another one; and what is executed in them.
+fn rootless() -> Vec<(String, Plan)> {
+    use namespace::Kind::{Cgroup, Ipc, Mount, Pid, User, Uts};
+    let user = Host { euid: 1000, egid: 1000, capabilities: 0, selinux: false, ..host(v2()) };
+    let create = |edit: &dyn Fn(&mut serde_json::Value)| {
+        let ids = Ids { uid: 1000, gid: 1000 };
+        let mut config: serde_json::Value = serde_json::from_str(&spec::example(Some(ids), true)).unwrap();
+        edit(&mut config);
+        let (spec, _) = Spec::from_slice(config.to_string().as_bytes(), Path::new("/bundle")).unwrap();
+        let cgroup_options = cgroup::Options { rootless: true, ..cgroup::Options::default() };
+        let cgroup = cgroup::plan(&spec.linux, "id", &user.cgroup, cgroup_options).unwrap();
+        plan::create(&spec, &user, cgroup, None, &options("id")).unwrap()
+    };
+    let process = fixture(&folder("fixtures").join("docker-exec.process.json"));
+    let (process, _) = Process::from_slice(&process).unwrap();
+    let map = |first, size| vec![IdMapping { inside: 0, outside: first, size }];
+    let target = ExecTarget {
+        user: Some(Known { uids: map(100_000, 65536), gids: map(100_000, 65536), setgroups: true }),
+        place_in_cgroups: false,
+        console_socket: None,
+        preserve_fds: 0,
+        ..exec_target(vec![Cgroup, Ipc, Uts, Pid, Mount, User])
+    };
+    vec![
+        ("rootless".to_owned(), create(&|_| {})),
+        (
+            "rootless-subordinate".to_owned(),
+            create(&|c| {
+                let maps = serde_json::json!([
+                    {"containerID": 0, "hostID": 1000, "size": 1}, {"containerID": 1, "hostID": 100_000, "size": 65536}
+                ]);
+                c["linux"]["uidMappings"] = maps.clone();
+                c["linux"]["gidMappings"] = maps;
+                c["process"]["user"] = serde_json::json!({"uid": 33, "gid": 33, "additionalGids": [4, 5]});
+                c["process"]["terminal"] = serde_json::json!(false);
+            }),
+        ),
+        (
+            "rootless-joined".to_owned(),
+            create(&|c| {
+                let join = |kind: &str| serde_json::json!({"type": kind, "path": format!("/proc/4711/ns/{kind}")});
+                c["linux"]["namespaces"] =
+                    serde_json::json!([{"type": "mount"}, {"type": "uts"}, join("user"), join("pid"), join("ipc")]);
+                c["linux"]["uidMappings"] = serde_json::Value::Null;
+                c["linux"]["gidMappings"] = serde_json::Value::Null;
+                c["process"]["user"] = serde_json::json!({"uid": 33, "gid": 33});
+            }),
+        ),
+        ("rootless.process".to_owned(), plan::exec(&process, &user, target).unwrap()),
+    ]
 }
 
 #[test]

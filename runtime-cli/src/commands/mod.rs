@@ -92,6 +92,8 @@ pub(crate) struct Call<'a> {
     pub(crate) args: Parsed,
     /// The directory of the containers' state.
     pub(crate) root: PathBuf,
+    /// It is the machine's, for want of another: no `--root`, no `$XDG_RUNTIME_DIR`.
+    pub(crate) in_run: bool,
     /// The whole command line.
     pub(crate) argv: &'a [std::ffi::OsString],
     pub(crate) log: &'a Log,
@@ -101,7 +103,10 @@ impl Call<'_> {
     /// The containers below `--root`.
     fn containers(&self) -> Result<Containers> {
         let is_new = !self.root.exists();
-        let containers = Containers::open(&self.root)?;
+        let containers = Containers::open(&self.root).map_err(|error| {
+            let of_others = self.in_run && !nix::unistd::geteuid().is_root();
+            if of_others { error.context("$XDG_RUNTIME_DIR is not set") } else { error }
+        })?;
         if is_new && !nix::unistd::geteuid().is_root() {
             // Files in $XDG_RUNTIME_DIR that nobody touched for six hours may be cleaned away, unless the sticky bit is
             // set (XDG base directory specification).
@@ -139,6 +144,8 @@ impl Call<'_> {
             no_pivot: self.args.is("no-pivot"),
             no_new_keyring: self.args.is("no-new-keyring"),
             preserve_fds: self.args.number("preserve-fds"),
+            // `auto` is no boolean.
+            rootless: self.global.boolean("rootless"),
             listen_fds: listen_fds(),
         }
     }

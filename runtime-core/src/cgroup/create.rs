@@ -33,6 +33,12 @@ pub fn create(cgroup: &Cgroup, announce: &mut dyn FnMut(&[PathBuf]) -> Result<()
     result
 }
 
+/// The kernel's words for "not you": file permissions, capabilities, and a hierarchy that is mounted read-only.
+const NOT_PERMITTED: [i32; 3] = [libc::EPERM, libc::EACCES, libc::EROFS];
+
+/// The text is runc's: people search for it.
+const ROOTLESS: &str = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";
+
 /// What was made so far.
 struct Made<'a> {
     dirs: Vec<PathBuf>,
@@ -52,12 +58,14 @@ impl Made<'_> {
                     existed.extend((!fresh).then_some(index));
                     record.dirs.push(dir.clone());
                 }
-                Err(error) => match error.errno() {
-                    Some(errno @ Errno(libc::EPERM | libc::EACCES | libc::EROFS)) if cgroup.best_effort => {
-                        missing[index] = Some(errno);
+                Err(error) => {
+                    let errno = error.errno().filter(|errno| cgroup.rootless && NOT_PERMITTED.contains(&errno.0));
+                    match errno {
+                        None => return Err(error),
+                        Some(errno) if cgroup.best_effort => missing[index] = Some(errno),
+                        Some(_) => return Err(error.context(ROOTLESS).context("/linux/cgroupsPath")),
                     }
-                    _ => return Err(error),
-                },
+                }
             }
         }
         record.expect_unused(!existed.is_empty())?;
@@ -76,7 +84,7 @@ impl Made<'_> {
             match devices::attach(fd.as_fd(), program, existed.is_empty()) {
                 Ok(()) => {}
                 // As on v1, where the directory could not be made.
-                Err(Errno(libc::EPERM | libc::EACCES)) if cgroup.best_effort => {}
+                Err(errno) if cgroup.rootless && NOT_PERMITTED.contains(&errno.0) => {}
                 Err(errno) => {
                     let path = &record.dirs[0].path;
                     return Err(failed("attach the device program to", path, errno));
@@ -86,7 +94,11 @@ impl Made<'_> {
         // What was just made belongs to who made it.
         let owner = cgroup.owner.filter(|owner| !existed.is_empty() || *owner != nix::unistd::geteuid().as_raw());
         if let (Some(owner), Some(fd)) = (owner, &unified) {
-            delegate(fd.as_fd(), &record.dirs[record.dirs.len() - 1].path, owner)?;
+            match delegate(fd.as_fd(), &record.dirs[record.dirs.len() - 1].path, owner) {
+                // An ordinary user can't give files away, not even to his subordinate ids.
+                Err(error) if cgroup.rootless && error.errno() == Some(Errno(libc::EPERM)) => {}
+                delegated => delegated?,
+            }
         }
         record.parents.clone_from(&self.parents);
         Ok(Created { record, unified })
@@ -221,11 +233,14 @@ pub(super) fn write_all<'fd>(
             if write.pointer.is_empty() || write.file.starts_with("devices.") {
                 continue;
             }
-            let what = format!("{}: create cgroup {}", write.pointer, dirs[write.dir].path.display());
-            return Err(Error::system(what, *errno));
+            return Err(failed("create cgroup", &dirs[write.dir].path, *errno)
+                .context(ROOTLESS)
+                .context(&write.pointer));
         }
         match (writer.write(write), &write.on_failure) {
-            (Ok(()), _) | (Err(Errno(libc::ENOENT)), OnFailure::Skip) => {}
+            (Ok(()), _)
+            | (Err(Errno(libc::ENOENT)), OnFailure::Skip)
+            | (Err(Errno(libc::EPERM | libc::EACCES)), OnFailure::SkipRefused) => {}
             (Err(Errno(libc::EINVAL)), OnFailure::Later) => later.push(write),
             (Err(Errno(libc::ENOENT)), OnFailure::Instead { file, value }) => {
                 let other = Write { file: file.clone(), value: Value::Text(value.clone()), ..write.clone() };

@@ -64,6 +64,9 @@ pub struct Cgroup {
     /// Where the runtime may not make a directory, the container stays in the runtime's cgroup (rootless, and no
     /// `cgroupsPath` was asked for). A limit that could not be set is an error all the same.
     pub best_effort: bool,
+    /// Whether device rules, and the delegation, may be left out where the runtime may not make them: an ordinary user's
+    /// container has no more devices than he has anyway. As runc does.
+    pub rootless: bool,
     /// What was asked for and can't have an effect here: JSON pointer, reason. runc ignores the same.
     pub ignored: Vec<(String, String)>,
 }
@@ -125,6 +128,8 @@ pub enum OnFailure {
     Fail,
     /// No such file: nothing.
     Skip,
+    /// Not permitted: nothing.
+    SkipRefused,
     /// Invalid argument: it is tried again after all others. Some pairs of values are checked against each other on every
     /// write, so which one must come first depends on the old values.
     Later,
@@ -173,6 +178,12 @@ impl Record {
     /// The directory with this v1 controller.
     fn v1(&self, controller: &str) -> Option<&Dir> {
         self.dirs.iter().find(|dir| dir.has(controller))
+    }
+
+    /// Whether there is any cgroup of the container's own. Rootless, where the runtime may make none, there is not.
+    #[must_use]
+    pub fn tells_processes(&self) -> bool {
+        self.membership().is_some()
     }
 
     /// The directory that tells which processes belong to the container.

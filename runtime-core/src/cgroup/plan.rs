@@ -19,7 +19,7 @@ pub struct Options {
     pub owner: Option<u32>,
     /// No device rules: the runtime is in a user namespace, where nobody may load them, nor make device nodes.
     pub skip_devices: bool,
-    /// Rootless: see [`Cgroup::best_effort`].
+    /// Rootless: see [`Cgroup::best_effort`] and [`Cgroup::rootless`].
     pub rootless: bool,
 }
 
@@ -58,7 +58,7 @@ pub fn plan(linux: &Linux, id: &str, layout: &Layout, options: Options) -> Resul
                 file: file.to_owned(),
                 value: Value::Text(value),
                 pointer: "/linux/resources/devices".to_owned(),
-                on_failure: OnFailure::Fail,
+                on_failure: if options.rootless { OnFailure::SkipRefused } else { OnFailure::Fail },
             })),
             None if v2 => devices = Some(list.program()),
             // Not the v2 hierarchy of a hybrid layout: who mounts v1 without its device controller has none.
@@ -72,7 +72,7 @@ pub fn plan(linux: &Linux, id: &str, layout: &Layout, options: Options) -> Resul
     // In a hybrid layout the container sees v1 only, which can't be delegated.
     let owner = options.owner.filter(|_| v2);
     let controllers = available.unwrap_or_default().to_vec();
-    Ok(Cgroup { dirs, controllers, writes, devices, owner, best_effort, ignored })
+    Ok(Cgroup { dirs, controllers, writes, devices, owner, best_effort, rootless: options.rootless, ignored })
 }
 
 /// The user on the host to whom a container's v2 cgroup is delegated: the one of its process, where the container has
@@ -188,6 +188,7 @@ mod tests {
         let cpu = Cpu { shares: Some(1024), cpus: Some("0".into()), ..Cpu::default() };
         let linux = Linux { resources: Resources { cpu, ..Resources::default() }, ..Linux::default() };
         let cgroup = plan(&linux, "id", &hybrid(), Options { rootless: true, ..Options::default() }).unwrap();
+        let refusable = |write: Write| Write { on_failure: OnFailure::SkipRefused, ..write };
         let write = |dir, file: &str, value: Value, pointer: &str| Write {
             dir,
             file: file.into(),
@@ -200,8 +201,8 @@ mod tests {
             write(1, "cpuset.cpus", text("0"), "/linux/resources/cpu/cpus"),
             write(0, "cpu.shares", text("1024"), "/linux/resources/cpu/shares"),
             write(1, "cpuset.mems", Value::Parent, ""),
-            write(2, "devices.deny", text("a *:* rwm"), "/linux/resources/devices"),
-            write(2, "devices.allow", text("b *:* m"), "/linux/resources/devices"),
+            refusable(write(2, "devices.deny", text("a *:* rwm"), "/linux/resources/devices")),
+            refusable(write(2, "devices.allow", text("b *:* m"), "/linux/resources/devices")),
         ];
         assert_eq!(cgroup.writes[..5], head);
         assert_eq!(cgroup.writes.len(), 4 + 10);

@@ -422,6 +422,7 @@ mod tests {
             let Value::Text(value) = &write.value else { panic!("{write:?}") };
             let failure = match &write.on_failure {
                 OnFailure::Fail => String::new(),
+                OnFailure::SkipRefused => " skip-refused".into(),
                 OnFailure::Skip => " skip".into(),
                 OnFailure::Later => " later".into(),
                 OnFailure::Instead { file, value } => format!(" else {file}={value}"),

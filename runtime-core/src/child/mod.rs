@@ -242,7 +242,7 @@ fn take(step: &Step, context: &Context<'_>, memory: &mut Memory) -> Result<(), F
 
         Step::Join { namespace, kind } => namespace::apply::join(context, *namespace, *kind),
         Step::JoinProcess { process, kinds } => namespace::apply::join_process(context, *process, kinds),
-        Step::BecomeNamespaceRoot => namespace::apply::become_namespace_root(),
+        Step::BecomeNamespaceRoot { uid, gid } => namespace::apply::become_namespace_root(*uid, *gid),
         Step::Unshare(kinds) => namespace::apply::unshare(kinds),
         Step::TimeOffsets { proc, lines } => namespace::apply::time_offsets(context, *proc, lines),
         Step::LoopbackUp => Ok(sys::loopback_up()?),
@@ -252,6 +252,9 @@ fn take(step: &Step, context: &Context<'_>, memory: &mut Memory) -> Result<(), F
 
         Step::MountPropagation(kind) => chroot::apply::mount_propagation(*kind),
         Step::PrivateParent { path } => chroot::apply::private_parent(path),
+        Step::CopyTree { tree, path, recursive, follow } => {
+            chroot::apply::copy_tree(context, *tree, path, *recursive, *follow)
+        }
         Step::AttachRoot { tree, path, propagation } => chroot::apply::attach_root(context, *tree, path, *propagation),
         Step::Mount(mount) => chroot::apply::mount(context, mount),
         Step::Attempt { step, on, otherwise } => match take(step, context, memory) {
@@ -274,6 +277,7 @@ fn take(step: &Step, context: &Context<'_>, memory: &mut Memory) -> Result<(), F
         Step::NewSession => Ok(sys::setsid()?),
         Step::SessionKeyring(name) => process::apply::session_keyring(name),
         Step::Undumpable => Ok(sys::set_dumpable(false)?),
+        Step::Dumpable => Ok(sys::set_dumpable(true)?),
         Step::Console(console) => console::apply::console(context, console),
         Step::OwnStdio { uid } => process::apply::own_stdio(*uid),
         Step::Rlimit(limit) => Ok(sys::set_rlimit(0, limit.resource, limit.soft, limit.hard)?),

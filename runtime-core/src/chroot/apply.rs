@@ -57,6 +57,19 @@ pub(crate) fn private_parent(path: &CStr) -> Result<(), Failure> {
     }
 }
 
+/// The copy is of this mount namespace: a descriptor that was opened in another one does not lead to it.
+pub(crate) fn copy_tree(
+    context: &Context<'_>,
+    tree: FdIndex,
+    path: &CStr,
+    recursive: bool,
+    follow: bool,
+) -> Result<(), Failure> {
+    let clone = if follow { sys::open_tree_clone } else { sys::open_tree_clone_nofollow };
+    let copy = clone(sys::CWD, path, recursive)?;
+    Ok(sys::replace(context.fd(tree), copy.as_fd())?)
+}
+
 pub(crate) fn attach_root(
     context: &Context<'_>,
     tree: FdIndex,

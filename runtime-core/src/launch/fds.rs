@@ -42,6 +42,10 @@ fn one(what: &Open, before: &[OwnedFd]) -> sys::Result<OwnedFd> {
             idmapped(clone(sys::CWD, path, *recursive)?, *idmap, before)
         }
         Open::Filesystem { new, attributes } => idmapped(new_filesystem(new, *attributes, None)?, new.idmap, before),
+        Open::Place { path, follow } => {
+            let flags = if *follow { libc::O_PATH } else { libc::O_PATH | libc::O_NOFOLLOW };
+            sys::openat(sys::CWD, path, flags, 0)
+        }
         Open::UserNamespace { uids, gids } => user_namespace(uids, gids),
         Open::Namespace { path, kind } => namespace(path, *kind),
         Open::Process { pid } => sys::pidfd_open(*pid),

@@ -12,7 +12,7 @@ use crate::namespace::net_devices::{self, Moved};
 use crate::plan::{ParentStep, Plan};
 use crate::spec::NetDevice;
 use crate::sys::{self, Errno};
-use crate::user_mapping::map_text;
+use crate::user_mapping::{IdMap, IdMaps, Writer, helper};
 
 pub(super) fn take(step: &ParentStep, plan: &Plan, pid: i32, surroundings: &Surroundings<'_>) -> Result<()> {
     let write = |file: &str, text: &str| {
@@ -22,9 +22,16 @@ pub(super) fn take(step: &ParentStep, plan: &Plan, pid: i32, surroundings: &Surr
         written.map_err(|e| Error::system(format!("write {:?} to {file} of the process", text.trim_end()), e.into()))
     };
     match step {
-        ParentStep::IdMaps { uids, gids } => {
-            write("uid_map", &map_text(uids))?;
-            write("gid_map", &map_text(gids))
+        ParentStep::IdMaps(IdMaps { uids, gids, deny_setgroups }) => {
+            if *deny_setgroups {
+                write("setgroups", "deny")?;
+            }
+            let map = |file: &str, helper: &str, map: &IdMap| match map.writer {
+                Writer::Runtime => write(file, &map.text),
+                Writer::Helper => helper::write(helper, pid, &map.text),
+            };
+            map("uid_map", "newuidmap", uids)?;
+            map("gid_map", "newgidmap", gids)
         }
         ParentStep::PlaceInCgroups => surroundings.cgroup.place(pid, surroundings.birthplace.is_some()),
         ParentStep::PlaceInResctrl => surroundings.rdt.map_or(Ok(()), |groups| groups.place(pid)),

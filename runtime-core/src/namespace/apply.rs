@@ -26,14 +26,16 @@ pub(crate) fn flags(kinds: &[Kind]) -> u64 {
 
 /// The ids that a user namespace's maps give to its first process are those of the parent, seen through the maps.
 /// Groups first: setgroups(2) and setresgid(2) need capabilities that setresuid(2) may take.
-pub(crate) fn become_namespace_root() -> Result<(), Failure> {
+pub(crate) fn become_namespace_root(uid: u32, gid: u32) -> Result<(), Failure> {
     match sys::setgroups(&[]) {
         // `setgroups` is `deny` where the maps were written without privileges, user_namespaces(7).
         Ok(()) | Err(sys::Errno(libc::EPERM)) => {}
         Err(errno) => return Err(errno.into()),
     }
-    sys::setresgid(0)?;
-    Ok(sys::setresuid(0)?)
+    sys::setresgid(gid)?;
+    sys::setresuid(uid)?;
+    // A change of ids takes this back, prctl(2).
+    Ok(sys::set_parent_death_signal(libc::SIGKILL)?)
 }
 
 pub(crate) fn time_offsets(context: &Context<'_>, proc: FdIndex, lines: &CStr) -> Result<(), Failure> {

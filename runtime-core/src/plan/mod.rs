@@ -17,7 +17,8 @@ pub use topology::{Topology, topology};
 
 use crate::cgroup::{Cgroup, Value};
 use crate::intel_rdt::Rdt;
-use crate::spec::{Hook, IdMapping, NetDevice, Rlimit};
+use crate::spec::{Hook, NetDevice, Rlimit};
+use crate::user_mapping::IdMaps;
 
 /// Everything that is going to happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,12 +55,7 @@ pub struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ParentStep {
     /// Write the id maps of the new user namespace.
-    IdMaps {
-        /// uid_map.
-        uids: Vec<IdMapping>,
-        /// gid_map.
-        gids: Vec<IdMapping>,
-    },
+    IdMaps(IdMaps),
     /// Put the process into its cgroups: those in which it could not be born.
     PlaceInCgroups,
     /// Put the process into its groups of resctrl.
@@ -122,9 +118,7 @@ impl Opens {
 impl fmt::Display for ParentStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ParentStep::IdMaps { uids, gids } => {
-                write!(f, "map uids{} gids{}", step::maps(uids), step::maps(gids))
-            }
+            ParentStep::IdMaps(maps) => maps.fmt(f),
             ParentStep::PlaceInCgroups => write!(f, "place the process in its cgroups"),
             ParentStep::PlaceInResctrl => write!(f, "place the process in its resctrl groups"),
             ParentStep::NetDevices { devices, .. } => {

@@ -14,11 +14,14 @@ use crate::error::{Error, Result};
 use crate::hook::HookStep;
 use crate::host::Host;
 use crate::intel_rdt::Rdt;
-use crate::namespace::Kind;
+use crate::namespace::{JOIN_ORDER, Kind};
 use crate::process::{self, Account, Privileges, Program, clean};
 use crate::seccomp;
-use crate::spec::{Hook, MemoryPolicy, Namespace, Process, PropagationKind, Spec, TimeOffset, sysctl_path};
+use crate::spec::{
+    Hook, IdMapping, MemoryPolicy, Namespace, Process, PropagationKind, Spec, TimeOffset, User, sysctl_path,
+};
 use crate::sys::Winsize;
+use crate::user_mapping::{IdMaps, Known, check_user, new_maps, outside};
 
 /// What a command says besides the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -51,7 +54,11 @@ pub fn create(spec: &Spec, host: &Host, cgroup: Cgroup, rdt: Option<Rdt>, option
     }
     let mut warnings = Vec::new();
     let mut open = Opens::default();
-    let topology = topology(linux, host.in_user_namespace);
+    let unprivileged = host.is_unprivileged();
+    if unprivileged {
+        check_unprivileged(spec)?;
+    }
+    let topology = topology(linux, host.in_user_namespace, unprivileged);
 
     let root_path = path(&spec.root.path);
     let root = open.add(Open::Tree { path: root_path.clone(), recursive: true, follow: true, idmap: None });
@@ -73,20 +80,31 @@ pub fn create(spec: &Spec, host: &Host, cgroup: Cgroup, rdt: Option<Rdt>, option
     let mut init = vec![Step::DieWithParent, Step::ResetSignals, Step::Umask(0)];
 
     // What is done from outside comes before all else: no instruction of the container runs outside of its limits.
-    let at_birth = at_birth(spec, host, &cgroup, rdt.is_some(), &mut open);
+    let maps = if new_user_namespace { Some(new_maps(linux, host)?) } else { None };
+    let groups = groups(spec, host, maps.as_ref(), &mut warnings)?;
+    let at_birth = at_birth(spec, host, &cgroup, maps, rdt.is_some(), &mut open);
     if !at_birth.is_empty() {
         init.push(Step::Rendezvous(Signal::Born));
     }
+    // What an ordinary user may read, the ids of his namespace may not: while the ids are still his.
+    let mut copies_at = init.len();
     if new_user_namespace || matches!(linux.namespaces.user, Namespace::Path(_)) && topology.hop_joins.is_some() {
-        init.push(Step::BecomeNamespaceRoot);
+        init.push(become_namespace_root(spec));
     }
-    // After the maps: the files in /proc of an undumpable process belong to root alone.
-    init.push(Step::Undumpable);
+    // After the maps: the files in /proc of an undumpable process belong to root alone. So an ordinary user could neither
+    // exec into a container that waits for `start` nor set its network up from a hook. His is undumpable only where
+    // others are in its pid namespace: elsewhere nobody sees it who is not of this user's processes on the host.
+    let stay_dumpable = unprivileged && !matches!(linux.namespaces.pid, Namespace::Path(_));
+    init.push(if stay_dumpable { Step::Dumpable } else { Step::Undumpable });
     for &kind in &topology.init_joins {
         init.push(join(&mut open, spec, kind));
         if kind == Kind::User {
-            init.push(Step::BecomeNamespaceRoot);
+            init.push(become_namespace_root(spec));
+            init.extend(stay_dumpable.then_some(Step::Dumpable));
         }
+    }
+    if topology.init_joins.contains(&Kind::Mount) {
+        copies_at = init.len();
     }
     // The root of a cgroup namespace is the cgroup in which it is made.
     if !topology.init_unshares.is_empty() {
@@ -166,13 +184,14 @@ pub fn create(spec: &Spec, host: &Host, cgroup: Cgroup, rdt: Option<Rdt>, option
     if let Some(process) = &spec.process {
         let context = ProcessContext {
             host,
-            full_capabilities: new_user_namespace,
+            full_capabilities: linux.namespaces.user != Namespace::Host,
             new_user_namespace,
             seccomp: seccomp_program(spec)?,
             preserve_fds: options.preserve_fds,
             personality: linux.personality,
             memory_policy: linux.memory_policy.clone(),
-            mapped: !linux.gid_mappings.is_empty(),
+            groups,
+            stay_dumpable,
             needed: vec![start, verdict],
         };
         at_ready = outside_limits(process, new_user_namespace);
@@ -186,6 +205,11 @@ pub fn create(spec: &Spec, host: &Host, cgroup: Cgroup, rdt: Option<Rdt>, option
     init.push(Step::AwaitStart { fifo: start });
     init.extend(hooks("startContainer", &spec.hooks.start_container, &state(spec, options, "created")));
     init.append(&mut tail.after_start);
+
+    if unprivileged {
+        let copies = copies(&mut open, own_mounts);
+        init.splice(copies_at..copies_at, copies);
+    }
 
     Ok(Plan {
         open: open.0,
@@ -211,8 +235,8 @@ pub struct ExecTarget {
     pub pid: i32,
     /// The namespaces that it does not share with the host.
     pub namespaces: Vec<Kind>,
-    /// It has a user namespace with mapped groups.
-    pub mapped: bool,
+    /// What is known of its user namespace, where it has one.
+    pub user: Option<Known>,
     /// The process must be placed into cgroups after its birth (v1).
     pub place_in_cgroups: bool,
     /// The container has groups in resctrl.
@@ -243,6 +267,10 @@ pub fn exec(process: &Process, host: &Host, target: ExecTarget) -> Result<Plan> 
     let mut warnings = Vec::new();
     let mut open = Opens::default();
     let has = |kind: Kind| target.namespaces.contains(&kind);
+    let groups = match &target.user {
+        Some(known) => check_user("", &process.user, known)?,
+        None => groups_of_host(process, host, &mut warnings),
+    };
     let handle = open.add(Open::Process { pid: target.pid });
 
     let mut init = vec![Step::DieWithParent, Step::ResetSignals, Step::Umask(0)];
@@ -261,15 +289,37 @@ pub fn exec(process: &Process, host: &Host, target: ExecTarget) -> Result<Plan> 
     let r#final = process.exec_cpu_affinity.as_ref().and_then(|a| a.r#final.clone());
     init.extend(r#final.map(Step::CpuAffinity));
     init.push(Step::Undumpable);
+    // A pid namespace is joined by who clones. As for create: in a user namespace he could not come back. For an ordinary
+    // user the way to all others leads through the user namespace, which he has made.
+    let unprivileged = host.is_unprivileged();
+    let (mut topology, mut hop) = (super::Topology::default(), Vec::new());
+    if has(Kind::Pid) && (host.in_user_namespace || unprivileged) {
+        let user = (unprivileged && has(Kind::User)).then_some(Kind::User);
+        let kinds: Vec<_> = user.into_iter().chain([Kind::Pid]).collect();
+        topology.hop_joins = Some(kinds.clone());
+        hop = vec![Step::DieWithParent, Step::JoinProcess { process: handle, kinds }];
+    } else if has(Kind::Pid) {
+        topology.around_clone = Some(Kind::Pid);
+    }
     // Privileged opening of the console socket and of /proc has been done by the parent: from here on paths are the
-    // container's. All at once but the user namespace, which would take the power over the others.
-    let kinds: Vec<_> = target.namespaces.iter().copied().filter(|k| !matches!(k, Kind::Pid | Kind::User)).collect();
+    // container's. All at once but the user namespace, which would take the power over the others from who has it.
+    let joined = topology.hop_joins.clone().unwrap_or_default();
+    let mut kinds: Vec<_> =
+        target.namespaces.iter().copied().filter(|k| *k != Kind::Pid && !joined.contains(k)).collect();
+    if !unprivileged {
+        kinds.retain(|&kind| kind != Kind::User);
+    }
     if !kinds.is_empty() {
         init.push(Step::JoinProcess { process: handle, kinds });
     }
     if has(Kind::User) {
-        init.push(Step::JoinProcess { process: handle, kinds: vec![Kind::User] });
-        init.push(Step::BecomeNamespaceRoot);
+        if !unprivileged {
+            init.push(Step::JoinProcess { process: handle, kinds: vec![Kind::User] });
+        }
+        init.push(match &target.user {
+            Some(known) => namespace_root(&known.uids, &known.gids, &process.user),
+            None => Step::BecomeNamespaceRoot { uid: 0, gid: 0 },
+        });
     }
     init.push(Step::NewSession);
     if !target.no_new_keyring {
@@ -286,19 +336,12 @@ pub fn exec(process: &Process, host: &Host, target: ExecTarget) -> Result<Plan> 
         preserve_fds: target.preserve_fds,
         personality: target.personality,
         memory_policy: target.memory_policy,
-        mapped: target.mapped,
+        groups,
+        stay_dumpable: false,
         needed: Vec::new(),
     };
     let mut tail = become_process(process, &context, &mut open, &mut warnings)?;
     init.append(&mut tail.before_start);
-    // As for create: a pid namespace is joined by who clones, who must be able to come back or not need to.
-    let (mut topology, mut hop) = (super::Topology::default(), Vec::new());
-    if has(Kind::Pid) && host.in_user_namespace {
-        topology.hop_joins = Some(vec![Kind::Pid]);
-        hop = vec![Step::DieWithParent, Step::JoinProcess { process: handle, kinds: vec![Kind::Pid] }];
-    } else if has(Kind::Pid) {
-        topology.around_clone = Some(Kind::Pid);
-    }
     // The parent sees by the end of the channel whether the program was executed.
     init.push(Step::Outlive);
     init.append(&mut tail.after_start);
@@ -330,7 +373,10 @@ struct ProcessContext<'a> {
     preserve_fds: u32,
     personality: Option<u32>,
     memory_policy: Option<MemoryPolicy>,
-    mapped: bool,
+    /// Supplementary groups. `None`: they can't be set.
+    groups: Option<Vec<u32>>,
+    /// The user who runs the runtime may look at the process.
+    stay_dumpable: bool,
     /// Descriptors that the script needs to its end.
     needed: Vec<FdIndex>,
 }
@@ -366,13 +412,14 @@ fn become_process(
     let sets = granted(process, context, warnings);
     // Dropping from the bounding set takes CAP_SETPCAP, which goes with the user.
     steps.push(Step::BoundingSet { keep: sets.bounding, last: context.host.last_capability });
-    let groups = &process.user.additional_gids;
     steps.push(Step::Account(Account {
         uid: process.user.uid,
         gid: process.user.gid,
-        groups: (!groups.is_empty() || !context.new_user_namespace || context.mapped).then(|| groups.clone()),
+        groups: context.groups.clone(),
         cwd: process.cwd.clone(),
     }));
+    // A change of ids has made it undumpable.
+    steps.extend(context.stay_dumpable.then_some(Step::Dumpable));
     steps.push(Step::Umask(process.user.umask.unwrap_or(0o022)));
     // Loading a filter takes either no_new_privs or CAP_SYS_ADMIN: without the first, the second stays until then, and
     // only execve and this one capset(2) are left to the filter.
@@ -430,11 +477,113 @@ fn outside_limits(process: &Process, new_user_namespace: bool) -> Vec<ParentStep
     if new_user_namespace { limits.collect() } else { Vec::new() }
 }
 
-fn at_birth(spec: &Spec, host: &Host, cgroup: &Cgroup, rdt: bool, open: &mut Opens) -> Vec<ParentStep> {
-    let mut steps = Vec::new();
-    if spec.linux.namespaces.user == Namespace::New {
-        steps.push(ParentStep::IdMaps { uids: spec.linux.uid_mappings.clone(), gids: spec.linux.gid_mappings.clone() });
+/// What an ordinary user can't have. The kernel would say no more than `operation not permitted`.
+fn check_unprivileged(spec: &Spec) -> Result<()> {
+    let namespaces = &spec.linux.namespaces;
+    let refused = |why: &str| Err(Error::unsupported("/linux/namespaces", why));
+    if namespaces.user == Namespace::Host {
+        return refused("rootless container requires user namespaces");
     }
+    let joined = JOIN_ORDER.into_iter().find(|kind| matches!(kind.of(namespaces), Namespace::Path(_)));
+    if let (Namespace::New, Some(kind)) = (&namespaces.user, joined) {
+        return refused(&format!(
+            "rootless container can join a {kind} namespace only together with the user namespace that it belongs to"
+        ));
+    }
+    if namespaces.time == Namespace::New && !spec.linux.time_offsets.is_empty() {
+        return Err(Error::unsupported("/linux/timeOffsets", "rootless container can't set them"));
+    }
+    if !spec.linux.net_devices.is_empty() {
+        return Err(Error::unsupported("/linux/netDevices", "rootless container can't have devices of the host"));
+    }
+    match spec.mounts.iter().position(|mount| mount.idmap.is_some()) {
+        Some(index) => {
+            Err(Error::unsupported(format_args!("/mounts/{index}"), "rootless container can't have idmapped mounts"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// What the parent may not copy before the clone, init copies.
+fn copies(open: &mut Opens, own_mounts: bool) -> Vec<Step> {
+    let mut copies = Vec::new();
+    for (index, what) in open.0.iter_mut().enumerate() {
+        if let Open::Tree { path, recursive, follow, idmap: None } = what {
+            let (path, recursive, follow) = (std::mem::take(path), *recursive, *follow);
+            *what = Open::Place { path: path.clone(), follow };
+            copies.push(Step::CopyTree { tree: FdIndex(index), path, recursive, follow });
+        }
+    }
+    // Without a mount namespace of its own there is nothing to copy for: the root is only entered.
+    if own_mounts { copies } else { Vec::new() }
+}
+
+/// Root where the namespace has one, else who the process will be.
+fn namespace_root(uids: &[IdMapping], gids: &[IdMapping], user: &User) -> Step {
+    let id = |mappings: &[IdMapping], other: u32| if outside(mappings, 0).is_some() { 0 } else { other };
+    Step::BecomeNamespaceRoot { uid: id(uids, user.uid), gid: id(gids, user.gid) }
+}
+
+fn become_namespace_root(spec: &Spec) -> Step {
+    let linux = &spec.linux;
+    match &spec.process {
+        // Whether it has a root is not known.
+        Some(Process { user, .. }) if linux.namespaces.user != Namespace::New && (user.uid, user.gid) != (0, 0) => {
+            Step::Attempt {
+                step: Box::new(Step::BecomeNamespaceRoot { uid: 0, gid: 0 }),
+                on: &[libc::EINVAL],
+                otherwise: Box::new(Step::BecomeNamespaceRoot { uid: user.uid, gid: user.gid }),
+            }
+        }
+        _ if linux.namespaces.user != Namespace::New => Step::BecomeNamespaceRoot { uid: 0, gid: 0 },
+        Some(process) => namespace_root(&linux.uid_mappings, &linux.gid_mappings, &process.user),
+        None => {
+            let first = |mappings: &[IdMapping]| mappings.first().map_or(0, |m| m.inside);
+            let (uid, gid) = (first(&linux.uid_mappings), first(&linux.gid_mappings));
+            let user = User { uid, gid, ..User::default() };
+            namespace_root(&linux.uid_mappings, &linux.gid_mappings, &user)
+        }
+    }
+}
+
+/// The supplementary groups of the container's process, as far as there can be any.
+fn groups(spec: &Spec, host: &Host, maps: Option<&IdMaps>, warnings: &mut Vec<String>) -> Result<Option<Vec<u32>>> {
+    let Some(process) = &spec.process else { return Ok(None) };
+    let groups = groups_of_host(process, host, warnings);
+    let Some(maps) = maps else { return Ok(groups) };
+    let linux = &spec.linux;
+    let known = Known {
+        uids: linux.uid_mappings.clone(),
+        gids: linux.gid_mappings.clone(),
+        // Where the host's namespace forbids it, the groups were dropped with a warning, as runc does.
+        setgroups: !maps.deny_setgroups,
+    };
+    let checked = check_user("/process", &process.user, &known)?;
+    Ok(groups.and(checked))
+}
+
+/// Where setgroups(2) is not allowed to the runtime itself (a rootless engine with a single id), nobody can have groups,
+/// whatever the image says: they are left out, as runc does.
+fn groups_of_host(process: &Process, host: &Host, warnings: &mut Vec<String>) -> Option<Vec<u32>> {
+    let groups = &process.user.additional_gids;
+    if host.setgroups {
+        return Some(groups.clone());
+    }
+    if !groups.is_empty() {
+        warnings.push(format!("additional groups {groups:?} are left out: setgroups(2) is not allowed here"));
+    }
+    None
+}
+
+fn at_birth(
+    spec: &Spec,
+    host: &Host,
+    cgroup: &Cgroup,
+    maps: Option<IdMaps>,
+    rdt: bool,
+    open: &mut Opens,
+) -> Vec<ParentStep> {
+    let mut steps = Vec::from_iter(maps.map(ParentStep::IdMaps));
     if cgroup.dirs.iter().any(|dir| !dir.is_unified()) {
         steps.push(ParentStep::PlaceInCgroups);
     }

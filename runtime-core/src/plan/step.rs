@@ -49,6 +49,14 @@ pub enum Open {
         /// `MOUNT_ATTR_*`.
         attributes: u64,
     },
+    /// A path of the runtime's mount namespace, by which a copy of its mount will be found: an ordinary user may make that
+    /// only in the container's namespaces.
+    Place {
+        /// The path.
+        path: CString,
+        /// Whether a symbolic link at its end is followed.
+        follow: bool,
+    },
     /// A new user namespace, for idmapped mounts: no process is in it.
     UserNamespace {
         /// uid_map.
@@ -115,8 +123,13 @@ pub enum Step {
         /// Which.
         kinds: Vec<Kind>,
     },
-    /// Become root of the user namespace: the ids after the clone are the parent's, mostly unmapped.
-    BecomeNamespaceRoot,
+    /// Become root of the user namespace, or whom it has: the ids after the clone are the parent's, mostly unmapped.
+    BecomeNamespaceRoot {
+        /// In the namespace.
+        uid: u32,
+        /// In the namespace.
+        gid: u32,
+    },
     /// New namespaces that must be made here and not by the clone.
     Unshare(Vec<Kind>),
     /// Write the offsets of the time namespace that this process's children will be in.
@@ -149,6 +162,17 @@ pub enum Step {
     PrivateParent {
         /// The root filesystem.
         path: CString,
+    },
+    /// Copy the mount that holds a path, and put the detached copy in the place of the path's descriptor.
+    CopyTree {
+        /// Where the path is, and where its copy will be.
+        tree: FdIndex,
+        /// In the runtime's mount namespace, of which this process's is a copy.
+        path: CString,
+        /// With what is mounted below.
+        recursive: bool,
+        /// Whether a symbolic link at its end is followed.
+        follow: bool,
     },
     /// Attach the root filesystem's copy at its own path, so that it is a mount.
     AttachRoot {
@@ -218,6 +242,9 @@ pub enum Step {
     SessionKeyring(CString),
     /// Nobody may trace this process or look at its descriptors while it is privileged (CVE-2016-9962, CVE-2019-5736).
     Undumpable,
+    /// The user who runs the runtime may look at this process and join its namespaces: as a dumpable one it belongs to him,
+    /// as an undumpable one to the machine's root.
+    Dumpable,
     /// A pseudo-terminal of the container's devpts becomes the controlling terminal and the standard streams.
     Console(ConsoleStep),
     /// The standard streams belong to the user, where they are no devices of the host's.
@@ -305,6 +332,7 @@ impl fmt::Display for Open {
                 idmap.map_or(Ok(()), |idmap| write!(f, " ({idmap})"))
             }
             Open::Filesystem { new, attributes } => new.describe(f, "make", *attributes),
+            Open::Place { path, .. } => write!(f, "open {}", path.to_string_lossy()),
             Open::UserNamespace { uids, gids } => {
                 write!(f, "make user namespace with uids{} gids{}", maps(uids), maps(gids))
             }
@@ -324,7 +352,7 @@ impl fmt::Display for Idmap {
 }
 
 /// ` 0:1000:1`, inside, outside and size, for each.
-pub(super) fn maps(maps: &[IdMapping]) -> String {
+fn maps(maps: &[IdMapping]) -> String {
     maps.iter().map(|m| format!(" {}:{}:{}", m.inside, m.outside, m.size)).collect()
 }
 
@@ -354,7 +382,8 @@ impl fmt::Display for Step {
             Step::AwaitStart { .. } => write!(f, "wait for start"),
             Step::Join { kind, .. } => write!(f, "join {kind} namespace"),
             Step::JoinProcess { kinds, .. } => write!(f, "join the container's namespaces ({})", list(kinds)),
-            Step::BecomeNamespaceRoot => write!(f, "become root of the user namespace"),
+            Step::BecomeNamespaceRoot { uid: 0, gid: 0 } => write!(f, "become root of the user namespace"),
+            Step::BecomeNamespaceRoot { uid, gid } => write!(f, "become uid {uid} gid {gid} of the user namespace"),
             Step::Unshare(kinds) => write!(f, "unshare {}", list(kinds)),
             Step::TimeOffsets { lines, .. } => write!(f, "set time offsets {:?}", lines.to_string_lossy()),
             Step::LoopbackUp => write!(f, "set loopback device up"),
@@ -363,6 +392,9 @@ impl fmt::Display for Step {
             Step::Sysctl { path, value, .. } => write!(f, "write sysctl {} {:?}", text(path), value.to_string_lossy()),
             Step::MountPropagation(kind) => write!(f, "make all mounts {kind}"),
             Step::PrivateParent { path } => write!(f, "make the mount below {} private", text(path)),
+            Step::CopyTree { path, recursive, .. } => {
+                write!(f, "copy {} {}", if *recursive { "mount tree" } else { "mount" }, text(path))
+            }
             Step::AttachRoot { path, propagation, .. } => write!(f, "attach root {} ({propagation})", text(path)),
             Step::Mount(mount) => mount.fmt(f),
             Step::Attempt { step, .. } => step.fmt(f),
@@ -383,6 +415,7 @@ impl fmt::Display for Step {
             Step::NewSession => write!(f, "start a session"),
             Step::SessionKeyring(name) => write!(f, "join session keyring {}", text(name)),
             Step::Undumpable => write!(f, "become undumpable"),
+            Step::Dumpable => write!(f, "become dumpable"),
             Step::Console(console) => console.fmt(f),
             Step::OwnStdio { uid } => write!(f, "give the standard streams to uid {uid}"),
             Step::Rlimit(limit) => write!(f, "set {}", crate::process::rlimit_text(limit)),

@@ -6,11 +6,14 @@
 //! - offsets of a new time namespace are written before its first process exists;
 //! - a joined namespace must be joined before a new user namespace takes the power to do so;
 //! - new namespaces shall belong to a joined user namespace;
-//! - a pid namespace is joined by a runtime in a user namespace (rootless).
+//! - a pid namespace is joined by a runtime in a user namespace, or by an ordinary user's (rootless).
 //!
 //! A joined pid namespace also concerns children only, but it is a property of the thread that clones: normally the
 //! parent's thread joins it for the one call, and joins its own again. In a user namespace it could not come back: its
 //! own pid namespace may belong to the user namespace above, and setns(2) asks for power over that.
+//!
+//! Who has power over the host joins a user namespace last, because that takes it. An ordinary user has none, and gets
+//! all that he can have by joining it: first.
 
 use crate::namespace::{JOIN_ORDER, Kind};
 use crate::spec::{Linux, Namespace};
@@ -32,20 +35,24 @@ pub struct Topology {
     pub init_unshares: Vec<Kind>,
 }
 
-/// Decides. A pure table. `in_user_namespace`: the runtime is not in the initial one.
+/// Decides. A pure table. `in_user_namespace`: the runtime is not in the initial one. `unprivileged`: it has no power
+/// over the one that it is in.
 #[must_use]
-pub fn topology(linux: &Linux, in_user_namespace: bool) -> Topology {
+pub fn topology(linux: &Linux, in_user_namespace: bool, unprivileged: bool) -> Topology {
     let namespaces = &linux.namespaces;
     let is_new = |kind: Kind| *kind.of(namespaces) == Namespace::New;
     let is_joined = |kind: Kind| matches!(kind.of(namespaces), Namespace::Path(_));
 
-    let joined: Vec<_> = JOIN_ORDER.into_iter().filter(|&kind| is_joined(kind)).collect();
+    let mut joined: Vec<_> = JOIN_ORDER.into_iter().filter(|&kind| is_joined(kind)).collect();
     let offsets = is_new(Kind::Time) && !linux.time_offsets.is_empty();
     let joins_first = is_new(Kind::User) && joined.iter().any(|&kind| kind != Kind::Pid);
     let owned_by_joined = is_joined(Kind::User) && JOIN_ORDER.into_iter().any(is_new);
-    let no_return = is_joined(Kind::Pid) && in_user_namespace;
+    let no_return = is_joined(Kind::Pid) && (in_user_namespace || unprivileged);
     let hop = offsets || joins_first || owned_by_joined || no_return;
 
+    if unprivileged {
+        joined.sort_by_key(|&kind| kind != Kind::User);
+    }
     let mut topology = Topology::default();
     for kind in JOIN_ORDER.into_iter().filter(|&kind| is_new(kind)) {
         match kind {
@@ -77,7 +84,7 @@ mod tests {
         use Kind::*;
         let new = || Namespace::New;
         let linux = |namespaces| Linux { namespaces, ..Linux::default() };
-        let check = |linux: Linux, expect: Topology| assert_eq!(topology(&linux, false), expect, "{linux:?}");
+        let check = |linux: Linux, expect: Topology| assert_eq!(topology(&linux, false, false), expect, "{linux:?}");
 
         check(Linux::default(), Topology::default());
         check(
@@ -109,8 +116,13 @@ mod tests {
         let rootless = linux(Namespaces { pid: path(), network: path(), mount: new(), ..Namespaces::default() });
         let joins = JOIN_ORDER.into_iter().filter(|kind| matches!(kind, Pid | Network)).collect();
         assert_eq!(
-            topology(&rootless, true),
+            topology(&rootless, true, false),
             Topology { new: vec![Mount], hop_joins: Some(joins), ..Topology::default() }
         );
+        let pod = |pid| linux(Namespaces { pid, network: path(), user: path(), ..Namespaces::default() });
+        assert_eq!(topology(&pod(Namespace::Host), false, false).init_joins, [Network, User]);
+        assert_eq!(topology(&pod(Namespace::Host), false, true).init_joins, [User, Network]);
+        assert_eq!(topology(&pod(path()), false, true).hop_joins, Some(vec![User, Network, Pid]));
+        assert_eq!(topology(&pod(new()), false, true).hop_joins, Some(vec![User, Network]));
     }
 }

@@ -90,7 +90,7 @@ pub(crate) fn own_stdio(uid: u32) -> Result<(), Failure> {
             continue;
         }
         match sys::fchown(fd, uid, u32::MAX) {
-            Ok(()) | Err(Errno(libc::EINVAL | libc::EPERM | libc::EROFS)) => {}
+            Ok(()) | Err(Errno(libc::EINVAL | libc::EPERM | libc::EROFS | libc::EOVERFLOW)) => {}
             Err(errno) => return Err(errno.into()),
         }
     }

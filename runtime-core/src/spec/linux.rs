@@ -77,10 +77,6 @@ fn id_mappings(at: Node<'_>, user: &Namespace) -> Result<Vec<IdMapping>> {
             Err(at.refuse("User namespace mappings specified, but USER namespace isn't enabled in the config"))
         }
         Namespace::New if mappings.is_empty() => Err(at.refuse("must be set for a new user namespace")),
-        // runc maps root first of all: it is who makes the container's files.
-        Namespace::New if !mappings.iter().any(|m| m.inside == 0) => {
-            Err(at.refuse("id 0 of the container must be mapped"))
-        }
         _ => Ok(mappings),
     }
 }

@@ -181,6 +181,13 @@ pub fn dup_onto(fd: BorrowedFd<'_>, number: i32) -> Result<()> {
     retry(|| unsafe { call(libc::SYS_dup3, [raw(fd), number as usize, 0, 0, 0, 0]) }).map(drop)
 }
 
+/// dup3(2): `number` leads to what `fd` leads to, and still closes at execve(2).
+pub fn replace(number: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> Result<()> {
+    let args = [raw(fd), raw(number), libc::O_CLOEXEC as usize, 0, 0, 0];
+    // SAFETY: no pointers. The number stays open, so who owns it owns the new description instead.
+    retry(|| unsafe { call(libc::SYS_dup3, args) }).map(drop)
+}
+
 /// FD_CLOEXEC off: the descriptor stays open over execve(2).
 pub fn keep_over_exec(number: i32) -> Result<()> {
     // SAFETY: no pointers.
