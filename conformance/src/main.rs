@@ -74,7 +74,8 @@ struct Options {
     /// Time limit of each case in seconds, instead of its own
     #[arg(long)]
     timeout: Option<u64>,
-    /// Cases that must not be skipped: a file with a pattern a line, or patterns between commas (`*` at the end)
+    /// Cases that must not be skipped: a file with a pattern a line, or patterns between commas (`*` at the end; `!` before
+    /// exceptions from those above)
     #[arg(long)]
     must_run: Option<String>,
     /// Every system call and every cycle of the suite `faults`: minutes instead of seconds
@@ -215,6 +216,12 @@ impl Drop for Scratch {
     }
 }
 
+/// Whether the last of the patterns that mean `path` has no `!` before it.
+fn must_run(patterns: &[String], path: &str) -> bool {
+    let means = |p: &&String| known::matches(p.trim_start_matches('!'), path);
+    patterns.iter().rev().find(means).is_some_and(|p| !p.starts_with('!'))
+}
+
 fn patterns(must_run: Option<&str>) -> Result<Vec<String>, Stop> {
     let Some(text) = must_run else { return Ok(Vec::new()) };
     let text = if Path::new(text).is_file() { fs::read_to_string(text)? } else { text.replace(',', "\n") };
@@ -280,7 +287,7 @@ impl Audience<'_> {
     fn judge(&self, c: usize, r: usize, mut v: Verdict) -> Verdict {
         let path = self.cases[c].path();
         if v.status == Status::Skip {
-            let asked = self.must_run.iter().any(|p| known::matches(p, &path));
+            let asked = must_run(&self.must_run, &path);
             let allowed = !self.ci || known::MAY_SKIP.iter().any(|(p, _)| known::matches(p, &path));
             if r == 0 && (asked || !allowed) {
                 v.status = Status::Fail;
@@ -518,4 +525,20 @@ fn conduct(options: &Options) -> Result<u8, Stop> {
         report.write(dir)?;
     }
     Ok(u8::from(count(&verdicts, 0, Status::Fail) > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{must_run, patterns};
+
+    #[test]
+    fn the_last_pattern_that_means_a_case_decides() {
+        let list = patterns(Some("a/*,!a/b*,a/bc # with a reason")).expect("no file");
+        let check = |path, expect| assert_eq!(must_run(&list, path), expect, "{path}");
+        check("a/x", true);
+        check("a/b", false);
+        check("a/bc", true);
+        check("a/bcd", false);
+        check("c", false);
+    }
 }

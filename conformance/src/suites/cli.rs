@@ -924,7 +924,11 @@ fn kill_and_delete() -> Vec<Case> {
             x.rt(["start", &b.id])?.ok()?;
             out.expect("ready")?;
             let pid = x.state(&b.id)?["pid"].to_string();
-            contains("ppid", &fs::read_to_string(format!("/proc/{pid}/status"))?, &["PPid:\t1\n"])
+            contains(
+                "ppid",
+                &fs::read_to_string(format!("/proc/{pid}/status"))?,
+                &[&format!("PPid:\t{}\n", std::process::id())],
+            )
         }),
     ]);
     all
@@ -983,7 +987,7 @@ fn run() -> Vec<Case> {
             let live = x.live(|_| ())?;
             x.status(&live.id, "running")?;
             let status = fs::read_to_string(format!("/proc/{}/status", live.pid))?;
-            contains("status of init", &status, &["PPid:\t1\n"])
+            contains("status of init", &status, &[&format!("PPid:\t{}\n", std::process::id())])
         }),
         case("run/keep", "contract 5.2 BuildKit: run --keep leaves the stopped container", |x| {
             let b = x.bundle(|c| args(c, "exit 3"))?;
@@ -1163,7 +1167,7 @@ fn exec() -> Vec<Case> {
             out.expect("ready")?;
             let pid: i32 = fs::read_to_string(&pid)?.parse()?;
             let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-            contains("status of the process", &status, &["PPid:\t1\n"])?;
+            contains("status of the process", &status, &[&format!("PPid:\t{}\n", std::process::id())])?;
             eq("pids", x.rt(["ps", "--format", "json", &live.id])?.ok()?.json()?.as_array().map(Vec::len), Some(2))?;
             nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM)?;
             out.expect("signal SIGTERM")?;
