@@ -578,7 +578,8 @@ impl Container {
             return Ok(());
         }
         let hooks = self.spec()?.hooks;
-        let state = State { status: Status::Running, ..self.state()? };
+        // For the hooks it runs, with its pid, also where the program has ended meanwhile (`runtime.md`, *State*).
+        let state = self.state_as(Status::Running);
         hook::run("poststart", &hooks.poststart, &hook_state(&state)).inspect_err(|_| {
             let _ = self.kill_init();
         })
