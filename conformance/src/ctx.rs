@@ -113,6 +113,8 @@ pub(crate) struct Job {
     pub slow: u32,
     /// How often a race is run.
     pub rounds: u32,
+    /// Sources of OCI runtime-tools, and where the programs are that were built from them.
+    pub runtime_tools: Option<(PathBuf, PathBuf)>,
     /// The fixture that is there.
     pub stage: Option<crate::fixture::Stage>,
     /// Whether to try everything where a sample is tried otherwise.
@@ -442,7 +444,7 @@ impl<'a> Cmd<'a> {
 }
 
 /// Skips where crun says that it cannot work on this machine at all.
-fn able(stderr: &str) -> Outcome {
+pub(crate) fn able(stderr: &str) -> Outcome {
     match () {
         () if stderr.contains("cgroups in hybrid mode not supported") => skip("no support for the hybrid hierarchy"),
         () if stderr.contains("setrlimit (RLIM_MEMLOCK)") => {

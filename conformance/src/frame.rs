@@ -220,9 +220,10 @@ pub(crate) fn furnish(job: &Job) -> Result<(), Stop> {
 }
 
 /// Hidden command `__inner JOB`: runs the case and writes how it ended.
-pub(crate) fn inner(job: &str, cases: &[Case]) -> Result<u8, Stop> {
+pub(crate) fn inner(job: &str) -> Result<u8, Stop> {
     let job: Job = serde_json::from_str(job)?;
     furnish(&job)?;
+    let cases = crate::suites::all(job.runtime_tools.as_ref().map(|(sources, _)| sources.as_path()));
     let case = cases
         .iter()
         .find(|c| c.path() == job.case)
@@ -380,6 +381,8 @@ pub(crate) struct Setting {
     pub jobs: usize,
     /// How often a race is run.
     pub rounds: u32,
+    /// Sources of OCI runtime-tools, and where the programs are that were built from them.
+    pub runtime_tools: Option<(PathBuf, PathBuf)>,
     /// Instead of each case's own limit.
     pub timeout: Option<Duration>,
 }
@@ -419,6 +422,7 @@ pub(crate) fn run_all(
                             slow: setting.slow,
                             full: setting.full,
                             rounds: setting.rounds,
+                            runtime_tools: setting.runtime_tools.clone(),
                             stage: None,
                         };
                         let staged = match cases[c].fixture {

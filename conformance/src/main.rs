@@ -103,6 +103,9 @@ struct Options {
     /// Print verdicts as JSON for a harness outside, and judge nothing
     #[arg(long, hide = true)]
     stream: bool,
+    /// Sources of OCI runtime-tools for the suite `runtime-tools`, which are built with the installed Go
+    #[arg(long, value_name = "DIR", conflicts_with = "vm")]
+    runtime_tools: Option<PathBuf>,
     /// Print the evidence of failures, and what was measured
     #[arg(long, short)]
     verbose: bool,
@@ -121,8 +124,8 @@ fn main() -> ExitCode {
             Err(e) => Err(e.into()),
         },
         Some("__within") => fixture::within(&args[2], &args[3..]),
-        Some("__inner") => frame::inner(&args[2], &suites::all()),
-        Some("__hold") => fixture::hold(&args[2], &suites::all()),
+        Some("__inner") => frame::inner(&args[2]),
+        Some("__hold") => fixture::hold(&args[2], &suites::all(None)),
         _ => conduct(&Options::parse()),
     };
     match ended {
@@ -295,7 +298,7 @@ impl Audience<'_> {
             }
         }
         if v.status == Status::Fail
-            && let Some(why) = known::reason(&self.versions[r], &path)
+            && let Some(why) = known::reason(&self.versions[r], &path, &v.reason)
         {
             v.status = Status::Known;
             v.reason = format!("{why} [{}]", v.reason);
@@ -338,6 +341,14 @@ fn run_here(options: &Options, cases: &[&Case], names: &[&str], scratch: &Path) 
     let versions: Vec<String> = runtimes.iter().map(|r| r.version.clone()).collect();
     let probe = scratch.join("probe");
     fs::copy(std::env::current_exe()?, &probe)?;
+    let tools = cases.iter().filter(|c| c.suite == "runtime-tools").map(|c| c.name.as_str()).collect::<Vec<_>>();
+    let runtime_tools = match options.runtime_tools.as_ref().filter(|_| !tools.is_empty()) {
+        Some(sources) => {
+            let built = suites::runtime_tools::build(sources, &scratch.join("runtime-tools"), |p| tools.contains(&p))?;
+            Some((sources.clone(), built))
+        }
+        None => None,
+    };
     let setting = Setting {
         dir: scratch.to_owned(),
         probe,
@@ -347,6 +358,7 @@ fn run_here(options: &Options, cases: &[&Case], names: &[&str], scratch: &Path) 
         full: options.full,
         jobs: options.jobs.max(1),
         rounds: options.rounds.unwrap_or(if options.full { 500 } else { 60 }).max(1),
+        runtime_tools,
         timeout: options.timeout.map(Duration::from_secs),
     };
     if options.stream {
@@ -452,7 +464,7 @@ impl Options {
 }
 
 fn conduct(options: &Options) -> Result<u8, Stop> {
-    let all = suites::all();
+    let all = suites::all(options.runtime_tools.as_deref());
     if let Some(unknown) = options.suites.iter().find(|s| !all.iter().any(|c| c.suite == **s)) {
         return ctx::fail(format!("no suite {unknown}"));
     }

@@ -94,7 +94,7 @@ pub(super) fn cgroups() -> Vec<Case> {
     ];
     // resources, controller, v1 file, v1 value, v2 file, v2 value
     type Knob = (&'static str, fn() -> Value, &'static str, &'static str, &'static str, &'static str, &'static str);
-    let knobs: [Knob; 15] = [
+    let knobs: [Knob; 17] = [
         (
             "memory-limit",
             || json!({"memory": {"limit": 67_108_864}}),
@@ -164,6 +164,24 @@ pub(super) fn cgroups() -> Vec<Case> {
         ),
         ("cpu-idle", || json!({"cpu": {"idle": 1}}), "cpu", "cpu.idle", "1", "cpu.idle", "1"),
         ("cpuset-cpus", || json!({"cpu": {"cpus": "0"}}), "cpuset", "cpuset.cpus", "0", "cpuset.cpus", "0"),
+        (
+            "net-class-id",
+            || json!({"network": {"classID": 1_048_577}}),
+            "net_cls",
+            "net_cls.classid",
+            "1048577",
+            "",
+            "",
+        ),
+        (
+            "net-priorities",
+            || json!({"network": {"priorities": [{"name": "lo", "priority": 7}]}}),
+            "net_prio",
+            "net_prio.ifpriomap",
+            "lo 7",
+            "",
+            "",
+        ),
         ("cpuset-mems", || json!({"cpu": {"mems": "0"}}), "cpuset", "cpuset.mems", "0", "cpuset.mems", "0"),
         (
             "io-throttle",

@@ -1,6 +1,7 @@
 //! Devices, masked and read-only paths.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -265,5 +266,39 @@ pub(super) fn masks() -> Vec<Case> {
             }
             Ok(())
         }),
+        case("masked/kinds", "config-linux.md Masked Paths: devices and FIFOs", |x| {
+            let b = x.bundle(|c| {
+                c["linux"]["maskedPaths"] = json!(NODES);
+                args(c, "report /char /block /fifo");
+            })?;
+            make_nodes(&b.rootfs)?;
+            let facts = facts_of(&x.run(&b)?.ok()?)?;
+            for p in NODES {
+                eq(p, facts["paths"][p]["rdev"].as_str(), Some("1:3"))?;
+            }
+            Ok(())
+        }),
+        case("readonly/kinds", "config-linux.md Readonly Paths: devices and FIFOs", |x| {
+            let b = x.bundle(|c| c["linux"]["readonlyPaths"] = json!(NODES))?;
+            make_nodes(&b.rootfs)?;
+            let facts = facts_of(&x.run(&b)?.ok()?)?;
+            for p in NODES {
+                let mount = mounted(&facts, p)?;
+                ensure(has(&mount["options"], "ro"), format_args!("{p} is not read-only: {mount}"))?;
+            }
+            Ok(())
+        }),
     ]
+}
+
+/// What masked and read-only paths may be besides files and directories.
+const NODES: [&str; 3] = ["/char", "/block", "/fifo"];
+
+/// Makes them below the root filesystem.
+fn make_nodes(rootfs: &Path) -> Outcome {
+    use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+    for (name, kind) in NODES.into_iter().zip([SFlag::S_IFCHR, SFlag::S_IFBLK, SFlag::S_IFIFO]) {
+        mknod(&rootfs.join(&name[1..]), kind, Mode::from_bits_truncate(0o666), makedev(250, 250))?;
+    }
+    Ok(())
 }

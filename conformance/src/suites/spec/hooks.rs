@@ -151,6 +151,24 @@ pub(super) fn hooks() -> Vec<Case> {
             }
             Ok(())
         }),
+        case("hooks/state-of-a-short-program", "runtime.md State: pid REQUIRED when running", |x| {
+            // It may have ended before the poststart hook is called, which hears that it runs.
+            let log = x.job.dir.join("hooks.log");
+            for _ in 0..8 {
+                let b = x.bundle(|c| {
+                    c["hooks"]["poststart"] = json!([note(x, "poststart", &log.to_string_lossy(), "p")]);
+                    args(c, "exit 0");
+                })?;
+                x.run(&b)?.ok()?;
+            }
+            let notes = notes(&[&log])?;
+            eq("hooks", notes.len(), 8)?;
+            for n in notes {
+                eq("status", n["state"]["status"].as_str(), Some("running"))?;
+                ensure(n["state"]["pid"].as_i64() > Some(1), format_args!("running, with pid {}", n["state"]["pid"]))?;
+            }
+            Ok(())
+        }),
         case("hooks/poststop-failure", "runtime.md Lifecycle: step 13, a warning, and the rest runs", |x| {
             let log = x.job.dir.join("hooks.log");
             let live = x.live(|c| {

@@ -4,9 +4,11 @@ mod cgroups;
 mod devices;
 mod facts;
 mod hooks;
+mod labels;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod operations;
 mod process;
 mod refused;
 mod seccomp;
@@ -49,6 +51,8 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend(cgroups::cgroups());
     all.extend(hooks::hooks());
     all.extend(lifecycle::lifecycle());
+    all.extend(operations::operations());
+    all.extend(labels::labels());
     all
 }
 

@@ -105,4 +105,14 @@ pub(super) const REFUSED: &[(&str, &str, Patch)] = &[
             o.remove("process");
         }
     }),
+    ("refused/readonly-relative", "config-linux.md Readonly Paths: absolute", |c| {
+        c["linux"]["readonlyPaths"] = json!(["dir"]);
+    }),
+    ("refused/oci-version", "config.md Specification version: valid SemVer", |c| c["ociVersion"] = json!("invalid")),
+    ("refused/oci-version-missing", "config.md Specification version: required", |c| {
+        c.as_object_mut().and_then(|o| o.remove("ociVersion"));
+    }),
+    ("refused/hugepage-size", "config-linux.md Huge page limits: pageSize", |c| {
+        c["linux"]["resources"]["hugepageLimits"] = json!([{"pageSize": "3MB", "limit": 4_194_304}]);
+    }),
 ];
