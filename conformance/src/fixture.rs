@@ -21,8 +21,8 @@ use nix::sys::wait::waitpid;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
-use crate::ctx::{Ctx, Job, Outcome, Stop, fail, wait_fd};
-use crate::frame::{Case, remove_cgroups};
+use crate::ctx::{Ctx, Driver, Job, Outcome, Stop, fail, wait_fd};
+use crate::frame::{Cage, Case, forget_units, remove_cgroups};
 
 /// How long an engine may take to start.
 const START: Duration = Duration::from_secs(90);
@@ -50,6 +50,8 @@ struct Running {
     stage: Stage,
     init: OwnedFd,
     tag: String,
+    /// Ends what the death of the first process does not, where the pid namespace is not the fixture's own.
+    cage: Option<Cage>,
 }
 
 impl Drop for Running {
@@ -58,14 +60,24 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = wait_fd(&self.init, Duration::from_secs(20));
-        // containerd's and podman's are named without the dash.
-        remove_cgroups(self.tag.trim_end_matches('-'));
+        drop(self.cage.take());
+        // containerd's and podman's are named without the dash; slices, where a dash means nesting, without any.
+        let tag = self.tag.trim_end_matches('-');
+        for name in [tag.to_owned(), slice(tag)] {
+            remove_cgroups(&name);
+            forget_units(&name);
+        }
         let _ = fs::remove_dir_all(&self.stage.dir);
     }
 }
 
+/// The name of the slice for what has `tag` in its name, without `.slice`.
+pub(crate) fn slice(tag: &str) -> String {
+    tag.trim_end_matches('-').replace('-', "_")
+}
+
 type Slot = Arc<OnceLock<Result<Running, Stop>>>;
-type Order = (Job, Sender<io::Result<Child>>);
+type Order = (Job, Sender<Result<(Child, Option<Cage>), Stop>>);
 
 /// The fixtures of a run.
 pub(crate) struct Fixtures {
@@ -101,7 +113,7 @@ impl Fixtures {
             let orders = self.orders.lock().ok().and_then(|o| o.clone());
             orders.and_then(|o| o.send((job.clone(), reply)).ok());
             match child.recv() {
-                Ok(child) => ready(child?, &job),
+                Ok(started) => started.and_then(|(child, cage)| ready(child, cage, &job)),
                 Err(_) => fail("harness: nobody starts fixtures"),
             }
         });
@@ -121,19 +133,21 @@ pub(crate) fn serve(orders: &Receiver<Order>) {
     }
 }
 
-fn spawn(job: &Job) -> io::Result<Child> {
-    Command::new(std::env::current_exe()?)
-        .arg("__apart")
+fn spawn(job: &Job) -> Result<(Child, Option<Cage>), Stop> {
+    let cage = (job.driver == Driver::Systemd).then(|| Cage::new(job)).transpose()?;
+    let child = Command::new(std::env::current_exe()?)
+        .args(cage.as_ref().map_or_else(|| vec!["__apart".to_owned()], Cage::words))
         .arg(std::env::current_exe()?)
         .args(["__hold", &serde_json::to_string(job)?])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(fs::File::create(job.dir.join("fixture.stderr"))?)
-        .spawn()
+        .spawn()?;
+    Ok((child, cage))
 }
 
 /// Waits until the fixture says that it is ready.
-fn ready(mut child: Child, job: &Job) -> Result<Running, Stop> {
+fn ready(mut child: Child, cage: Option<Cage>, job: &Job) -> Result<Running, Stop> {
     let Some(mut out) = child.stdout.take() else { return fail("harness: no output") };
     let end = Instant::now() + START;
     let spoken = line(&mut out, end).and_then(|pid| Ok((pid, line(&mut out, end)?)));
@@ -148,7 +162,7 @@ fn ready(mut child: Child, job: &Job) -> Result<Running, Stop> {
     });
     match init {
         Ok((pid, init)) => {
-            Ok(Running { child, init, tag: job.tag.clone(), stage: Stage { pid, dir: job.dir.clone() } })
+            Ok(Running { child, init, cage, tag: job.tag.clone(), stage: Stage { pid, dir: job.dir.clone() } })
         }
         Err(e) => {
             let _ = child.kill();
@@ -225,7 +239,19 @@ pub(crate) fn hold(job: &str, cases: &[Case]) -> Result<u8, Stop> {
 /// Engines and their plugins write below /run, /etc and /var, whatever they are told: these are private, and vanish.
 fn private(dir: &Path) -> Outcome {
     let none: Option<&str> = None;
+    let run = dir.join("run");
+    fs::create_dir_all(&run)?;
+    mount(Some("/run"), &run, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)?;
     mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none)?;
+    // But for what systemd is asked by.
+    for name in ["systemd", "dbus"] {
+        if run.join(name).is_dir() {
+            let to = Path::new("/run").join(name);
+            fs::create_dir(&to)?;
+            mount(Some(&run.join(name)), &to, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)?;
+        }
+    }
+    nix::mount::umount2(&run, nix::mount::MntFlags::MNT_DETACH)?;
     for name in ["etc", "var"] {
         let (upper, work) = (dir.join(name), dir.join(format!("{name}.work")));
         fs::create_dir_all(&upper)?;

@@ -312,8 +312,8 @@ impl Drop for Cage {
 }
 
 /// Has systemd forget the units that hold `tag` in their names, which the removal of their cgroups has ended.
-fn forget_units(tag: &str) {
-    if crate::ctx::units(tag).is_ok_and(|u| !u.is_empty()) {
+pub(crate) fn forget_units(tag: &str) {
+    if Path::new("/run/systemd/system").exists() && crate::ctx::units(tag).is_ok_and(|u| !u.is_empty()) {
         for verb in ["stop", "reset-failed"] {
             let _ = Command::new("systemctl").args([verb, &format!("*{tag}*")]).stdin(Stdio::null()).output();
         }

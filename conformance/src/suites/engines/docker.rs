@@ -10,8 +10,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{Terminal, cgroup_of, complaints, daemon, engine, namespace_of, prepare, sized, until};
-use crate::ctx::{Cmd, Ctx, Out, Outcome, Stop, contains, ensure, eq, fail, skip};
-use crate::fixture::Fixture;
+use crate::ctx::{Cmd, Ctx, Driver, Out, Outcome, Stop, contains, ensure, eq, fail, skip};
+use crate::fixture::{Fixture, slice};
 use crate::frame::Case;
 
 static DEFAULT: Fixture = Fixture { name: "docker", start: |x| start(x, &json!({"default-runtime": "tested"})) };
@@ -27,8 +27,14 @@ fn start(x: &Ctx, extra: &Value) -> Outcome {
         "exec-root": at("exec"),
         "pidfile": at("docker.pid"),
         "hosts": [format!("unix://{}", at("docker.sock"))],
-        "cgroup-parent": format!("/{}", x.job.tag),
-        "exec-opts": ["native.cgroupdriver=cgroupfs"],
+        "cgroup-parent": match x.job.driver {
+            Driver::Cgroupfs => format!("/{}", x.job.tag),
+            Driver::Systemd => format!("{}.slice", slice(&x.job.tag)),
+        },
+        "exec-opts": [match x.job.driver {
+            Driver::Cgroupfs => "native.cgroupdriver=cgroupfs",
+            Driver::Systemd => "native.cgroupdriver=systemd",
+        }],
         "runtimes": {"tested": {"path": x.job.runtime}},
         "log-level": "info",
         "max-concurrent-downloads": 1

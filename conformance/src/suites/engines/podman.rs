@@ -5,8 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::{Terminal, engine, namespace_of, prepare, sized, tool, until};
-use crate::ctx::{Cmd, Ctx, Out, Outcome, Stop, contains, ensure, eq, fail};
-use crate::fixture::Fixture;
+use crate::ctx::{Cmd, Ctx, Driver, Out, Outcome, Stop, contains, ensure, eq, fail};
+use crate::fixture::{Fixture, slice};
 use crate::frame::Case;
 
 static ROOT: Fixture = Fixture { name: "podman", start: |x| start(x, false) };
@@ -58,7 +58,10 @@ impl<'a> Podman<'a> {
         let at = |name: &str| self.dir.join("user").join(name).to_string_lossy().into_owned();
         let (root, run, tmp) = (at("root"), at("run"), at("t"));
         let runtime = self.x.job.runtime.to_string_lossy().into_owned();
-        let mut all = vec!["--root", &root, "--runroot", &run, "--cgroup-manager", "cgroupfs"];
+        // Without root systemd is the user's own, which nobody has started here.
+        let systemd = self.x.job.driver == Driver::Systemd && !self.rootless;
+        let manager = if systemd { "systemd" } else { "cgroupfs" };
+        let mut all = vec!["--root", &root, "--runroot", &run, "--cgroup-manager", manager];
         if program == "podman" {
             all.extend(["--tmpdir", &tmp, "--events-backend", "file", "--runtime", &runtime]);
         }
@@ -108,6 +111,10 @@ impl<'a> Podman<'a> {
         let name = self.name();
         let parent = format!("/{}", self.dir.file_name().unwrap_or_default().to_string_lossy());
         let parent = format!("/{}{}", self.x.job.run.trim_end_matches('-'), parent.replace('/', "-"));
+        let parent = match self.x.job.driver {
+            Driver::Cgroupfs => parent,
+            Driver::Systemd => format!("{}.slice", slice(parent.trim_start_matches('/'))),
+        };
         let mut args = vec!["run", "--name", &name];
         if !options.contains("--pod ") && !self.rootless {
             args.extend(["--cgroup-parent", &parent]);
