@@ -505,6 +505,13 @@ fn look(path: &str) -> Value {
     v
 }
 
+/// What stands between the address and the mapping in a line of numa_maps (numa(7)); it may hold a space.
+fn memory_policy(line: &str) -> Option<String> {
+    let (_, rest) = line.split_once(' ')?;
+    let end = [" file=", " anon=", " heap", " stack", " huge"].iter().filter_map(|word| rest.find(word)).min();
+    Some(rest[..end.unwrap_or(rest.len())].to_owned())
+}
+
 fn environment() -> BTreeMap<String, String> {
     std::env::vars_os().map(|(k, v)| (k.to_string_lossy().into_owned(), v.to_string_lossy().into_owned())).collect()
 }
@@ -648,8 +655,7 @@ fn report(paths: &[String]) -> Value {
         "uid_map": read("/proc/self/uid_map"),
         "gid_map": read("/proc/self/gid_map"),
         "timens_offsets": read("/proc/self/timens_offsets"),
-        // The policy is the second word of every line (numa(7)).
-        "memory_policy": read("/proc/self/numa_maps").and_then(|s| Some(s.lines().next()?.split(' ').nth(1)?.to_owned())),
+        "memory_policy": read("/proc/self/numa_maps").and_then(|s| memory_policy(s.lines().next()?)),
         "session_keyring": read("/proc/self/attr/current"),
         "keys": read("/proc/keys"),
         "boottime": clock(nix::time::ClockId::CLOCK_BOOTTIME),

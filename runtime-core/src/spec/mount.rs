@@ -7,7 +7,7 @@ use std::path::Path;
 use super::json::{Node, Object};
 use super::linux::mappings;
 use super::types::{
-    Linux, Mount, MountIdmap, MountIds, MountKind, Namespace, Propagation, PropagationKind, SourceLink,
+    IdMapping, Linux, Mount, MountIdmap, MountIds, MountKind, Namespace, Propagation, PropagationKind, SourceLink,
 };
 use crate::Result;
 
@@ -193,6 +193,7 @@ pub(super) fn mount(at: Node<'_>, bundle: &Path, linux: &Linux, warnings: &mut V
     let mut idmap_option = None;
     let (mut source_link, mut link_option) = (SourceLink::Follow, None);
     let mut over_link = false;
+    let mut option_ids = None;
     let (mut attrs, mut rec_attrs) = (Attrs::default(), Attrs::default());
     let (mut sb_flags, mut sb_clear) = (0, 0);
     let mut remount = false;
@@ -201,6 +202,11 @@ pub(super) fn mount(at: Node<'_>, bundle: &Path, linux: &Linux, warnings: &mut V
     let options = o.field("options");
     options.list(|at| {
         let option = at.required(at.text())?;
+        if let Some(maps) = option.strip_prefix("ridmap=").or_else(|| option.strip_prefix("idmap=")) {
+            idmap_option = Some((option.starts_with('r'), at.to_string()));
+            option_ids = Some(mappings_of_option(at, maps, linux)?);
+            return Ok(());
+        }
         let Ok(known) = OPTIONS.binary_search_by_key(&option, |(name, _)| name) else {
             data.push((at.to_string(), own_options(at, option)?));
             return Ok(());
@@ -246,7 +252,10 @@ pub(super) fn mount(at: Node<'_>, bundle: &Path, linux: &Linux, warnings: &mut V
         }
         Ok(())
     })?;
-    let idmap = idmap(&o, idmap_option, linux)?;
+    let idmap = match option_ids {
+        Some(ids) => idmap_of_option(&o, ids, idmap_option)?,
+        None => idmap(&o, idmap_option, linux)?,
+    };
 
     let (fstype, source) = (o.field("type"), o.field("source"));
     let kind = match (bind, fstype.text()?) {
@@ -300,6 +309,9 @@ pub(super) fn mount(at: Node<'_>, bundle: &Path, linux: &Linux, warnings: &mut V
         return Err(options.refuse("tmpcopyup is for tmpfs only"));
     }
 
+    if let Some((pointer, _)) = link_option.as_ref().filter(|_| over_link && source_link == SourceLink::Copy) {
+        return Err(crate::Error::refused(pointer, "copy-symlink and dest-nofollow exclude each other"));
+    }
     if let Some((pointer, option)) = link_option.filter(|_| !matches!(kind, MountKind::Bind { .. })) {
         return Err(crate::Error::refused(pointer, format_args!("{option} is for bind mounts only")));
     }
@@ -352,6 +364,55 @@ fn idmap(o: &Object<'_>, option: Option<(bool, String)>, linux: &Linux) -> Resul
             }
         }
     };
+    Ok(Some(MountIdmap { ids, recursive: option.is_some_and(|(recursive, _)| recursive) }))
+}
+
+/// crun's and podman's `idmap=uids=0-1-10#10-11-10;gids=@0-100-10`: the first id on the file system, the first one on the
+/// host (with `@`, in the container's user namespace), how many. What is not said is as in the container's user namespace.
+fn mappings_of_option(at: Node<'_>, text: &str, linux: &Linux) -> Result<MountIds> {
+    let (mut uids, mut gids) = (linux.uid_mappings.clone(), linux.gid_mappings.clone());
+    for part in text.split(';') {
+        match part.split_once('=') {
+            Some(("uids", ranges)) => uids = ranges_of_option(at, ranges, &linux.uid_mappings)?,
+            Some(("gids", ranges)) => gids = ranges_of_option(at, ranges, &linux.gid_mappings)?,
+            _ => return Err(at.refuse(format_args!("{part:?} is neither uids=... nor gids=..."))),
+        }
+    }
+    if uids.is_empty() || gids.is_empty() {
+        return Err(at.refuse("without a user namespace both uids and gids must be given"));
+    }
+    Ok(MountIds::Mappings { uids, gids })
+}
+
+fn ranges_of_option(at: Node<'_>, ranges: &str, container: &[IdMapping]) -> Result<Vec<IdMapping>> {
+    ranges
+        .split('#')
+        .map(|range| {
+            let bad = || at.refuse(format_args!("{range:?} is not three numbers, each but the last up to 4294967294"));
+            let (relative, numbers) = range.strip_prefix('@').map_or((false, range), |numbers| (true, numbers));
+            let numbers: Vec<u32> = numbers.split('-').map(str::parse).collect::<Result<_, _>>().map_err(|_| bad())?;
+            let [inside, outside, size] = numbers[..] else { return Err(bad()) };
+            if size == 0 || inside.checked_add(size).is_none() || outside.checked_add(size).is_none() {
+                return Err(bad());
+            }
+            if !relative {
+                return Ok(IdMapping { inside, outside, size });
+            }
+            let holds = |m: &&IdMapping| m.inside <= outside && outside - m.inside + size <= m.size;
+            match container.iter().find(holds) {
+                Some(m) => Ok(IdMapping { inside, outside: m.outside + (outside - m.inside), size }),
+                None => Err(at.refuse(format_args!("{range:?} is in no mapping of the container's user namespace"))),
+            }
+        })
+        .collect()
+}
+
+fn idmap_of_option(o: &Object<'_>, ids: MountIds, option: Option<(bool, String)>) -> Result<Option<MountIdmap>> {
+    for field in ["uidMappings", "gidMappings"] {
+        if !o.field(field).is_empty() {
+            return Err(o.field(field).refuse("the mount has mappings in its options"));
+        }
+    }
     Ok(Some(MountIdmap { ids, recursive: option.is_some_and(|(recursive, _)| recursive) }))
 }
 

@@ -375,6 +375,19 @@ const REFUSALS: &[(&str, &str, &str)] = &[
         "/mounts/0/options/1: without uidMappings and gidMappings, an idmapped mount needs a user namespace"),
     ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["rbind", "ridmap"]}]"#,
         "/mounts/0/options/1: without uidMappings and gidMappings, an idmapped mount needs a user namespace"),
+    ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["bind", "copy-symlink", "dest-nofollow"]}]"#,
+        "/mounts/0/options/1: copy-symlink and dest-nofollow exclude each other"),
+    ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["bind", "idmap=uids=0-1-10"]}]"#,
+        "/mounts/0/options/1: without a user namespace both uids and gids must be given"),
+    ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["bind", "idmap=uids=0-1;gids=0-1-1"]}]"#,
+        r#"/mounts/0/options/1: "0-1" is not three numbers, each but the last up to 4294967294"#),
+    ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["bind", "idmap=moon"]}]"#,
+        r#"/mounts/0/options/1: "moon" is neither uids=... nor gids=..."#),
+    ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["bind", "idmap=uids=@0-1-1;gids=0-1-1"]}]"#,
+        r#"/mounts/0/options/1: "@0-1-1" is in no mapping of the container's user namespace"#),
+    ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["bind", "idmap=uids=0-1-1;gids=0-1-1"],
+        "uidMappings": [{"containerID": 1, "hostID": 2, "size": 1}]}]"#,
+        "/mounts/0/uidMappings: the mount has mappings in its options"),
     ("/mounts", r#"[{"destination": "/a", "type": "tmpfs", "options": ["ro", "src-nofollow"]}]"#,
         "/mounts/0/options/1: src-nofollow is for bind mounts only"),
     ("/mounts", r#"[{"destination": "/a", "source": "/", "options": ["bind", "src-nofollow", "copy-symlink"]}]"#,
@@ -886,6 +899,16 @@ fn idmapped_mounts() {
     check(&["bind", "idmap"], false, &new, mapped(100, 200, false));
     let namespace = MountIds::Namespace("/u".into());
     check(&["rbind", "ridmap"], false, &joined, Some(MountIdmap { ids: namespace, recursive: true }));
+
+    // crun's: ranges in the option itself, with @ as the container sees them.
+    let range = |(inside, outside, size)| IdMapping { inside, outside, size };
+    let ranges = |uids: &[(u32, u32, u32)], gids: &[(u32, u32, u32)], recursive| {
+        let all = |list: &[(u32, u32, u32)]| list.iter().copied().map(range).collect();
+        Some(MountIdmap { ids: MountIds::Mappings { uids: all(uids), gids: all(gids) }, recursive })
+    };
+    let option = "idmap=uids=0-1-10#10-11-5;gids=0-100-10";
+    check(&["bind", option], false, &none, ranges(&[(0, 1, 10), (10, 11, 5)], &[(0, 100, 10)], false));
+    check(&["rbind", "ridmap=uids=@1-3-7"], false, &new, ranges(&[(1, 103, 7)], &[(0, 200, 10)], true));
 }
 
 #[test]

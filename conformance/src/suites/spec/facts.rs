@@ -211,6 +211,81 @@ pub(super) const FACTS: &[Row] = &[
         || vec![("/policy", json!(5))],
     ),
     Row(
+        "process/scheduler-other",
+        "config.md Linux Process: scheduler",
+        |c| c["process"]["scheduler"] = json!({"policy": "SCHED_OTHER", "nice": 11}),
+        || vec![("/policy", json!(0)), ("/nice", json!(11))],
+    ),
+    Row(
+        "process/memory-policy-preferred",
+        "config-linux.md Memory policy",
+        |c| c["linux"]["memoryPolicy"] = json!({"mode": "MPOL_PREFERRED", "nodes": "0"}),
+        || vec![("/memory_policy", json!("prefer:0"))],
+    ),
+    Row(
+        "process/memory-policy-preferred-many",
+        "config-linux.md Memory policy",
+        |c| c["linux"]["memoryPolicy"] = json!({"mode": "MPOL_PREFERRED_MANY", "nodes": "0"}),
+        || vec![("/memory_policy", json!("prefer (many):0"))],
+    ),
+    Row(
+        "process/memory-policy-interleave",
+        "config-linux.md Memory policy",
+        |c| c["linux"]["memoryPolicy"] = json!({"mode": "MPOL_INTERLEAVE", "nodes": "0"}),
+        || vec![("/memory_policy", json!("interleave:0"))],
+    ),
+    Row(
+        "process/memory-policy-weighted",
+        "config-linux.md Memory policy",
+        |c| c["linux"]["memoryPolicy"] = json!({"mode": "MPOL_WEIGHTED_INTERLEAVE", "nodes": "0"}),
+        || vec![("/memory_policy", json!("weighted interleave:0"))],
+    ),
+    Row(
+        "process/memory-policy-local",
+        "config-linux.md Memory policy",
+        |c| c["linux"]["memoryPolicy"] = json!({"mode": "MPOL_LOCAL"}),
+        || vec![("/memory_policy", json!("local"))],
+    ),
+    Row(
+        "process/memory-policy-default",
+        "config-linux.md Memory policy",
+        |c| c["linux"]["memoryPolicy"] = json!({"mode": "MPOL_DEFAULT"}),
+        || vec![("/memory_policy", json!("default"))],
+    ),
+    Row(
+        "process/memory-policy-static-nodes",
+        "config-linux.md Memory policy: flags",
+        |c| {
+            let flags = ["MPOL_F_STATIC_NODES"];
+            c["linux"]["memoryPolicy"] = json!({"mode": "MPOL_BIND", "nodes": "0", "flags": flags});
+        },
+        || vec![("/memory_policy", json!("bind=static:0"))],
+    ),
+    Row(
+        "process/memory-policy-relative-nodes",
+        "config-linux.md Memory policy: flags",
+        |c| {
+            let flags = ["MPOL_F_RELATIVE_NODES"];
+            c["linux"]["memoryPolicy"] = json!({"mode": "MPOL_INTERLEAVE", "nodes": "0", "flags": flags});
+        },
+        || vec![("/memory_policy", json!("interleave=relative:0"))],
+    ),
+    Row(
+        "process/personality-linux",
+        "config-linux.md Personality: LINUX",
+        |c| c["linux"]["personality"] = json!({"domain": "LINUX"}),
+        || vec![("/personality", json!(0))],
+    ),
+    Row(
+        "process/path-search",
+        "config.md Process: args as execvp, along PATH",
+        |c| {
+            c["process"]["env"] = json!(["PATH=/nowhere:/dir/../:/bin"]);
+            c["process"]["args"] = json!(["probe", "report"]);
+        },
+        || vec![("/args", json!(["probe", "report"]))],
+    ),
+    Row(
         "process/memory-policy",
         "config-linux.md Memory policy",
         |c| c["linux"]["memoryPolicy"] = json!({"mode": "MPOL_BIND", "nodes": "0"}),

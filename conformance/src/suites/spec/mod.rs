@@ -6,6 +6,7 @@ mod facts;
 mod hooks;
 mod labels;
 mod lifecycle;
+mod more_mounts;
 mod mounts;
 mod namespaces;
 mod operations;
@@ -42,6 +43,7 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend(process::process());
     all.extend(mounts::root_and_mounts());
     all.extend(mounts::mount_options());
+    all.extend(more_mounts::more_mounts());
     all.extend(namespaces::namespaces());
     all.extend(namespaces::net_devices());
     all.extend(users::users());

@@ -246,7 +246,7 @@ pub(super) fn root_and_mounts() -> Vec<Case> {
 }
 
 /// A directory on the host with a file system mounted on it and another below.
-fn tree(x: &Ctx) -> Result<String, Stop> {
+pub(super) fn tree(x: &Ctx) -> Result<String, Stop> {
     let dir = x.job.dir.join("tree");
     fs::create_dir(&dir)?;
     let none: Option<&str> = None;
@@ -256,7 +256,7 @@ fn tree(x: &Ctx) -> Result<String, Stop> {
     Ok(dir.to_string_lossy().into_owned())
 }
 
-fn untree(dir: &str) {
+pub(super) fn untree(dir: &str) {
     let _ = nix::mount::umount2(format!("{dir}/sub").as_str(), nix::mount::MntFlags::MNT_DETACH);
     let _ = nix::mount::umount2(dir, nix::mount::MntFlags::MNT_DETACH);
 }
@@ -277,7 +277,7 @@ fn recursive(x: &Ctx, options: &[&str], word: &str) -> Outcome {
 pub(super) fn mount_options() -> Vec<Case> {
     // Options of a tmpfs, what its mount then must show, and what it must not.
     type Words = &'static [&'static str];
-    let rows: [(&str, Words, Words, Words); 27] = [
+    let rows: [(&str, Words, Words, Words); 31] = [
         ("none", &[], &["rw", "relatime"], &["nosuid", "nodev", "noexec"]),
         ("defaults", &["defaults"], &["rw"], &["nosuid", "nodev", "noexec", "ro"]),
         ("ro", &["ro"], &["ro"], &["rw"]),
@@ -303,6 +303,11 @@ pub(super) fn mount_options() -> Vec<Case> {
         ("nolazytime", &["lazytime", "nolazytime"], &[], &["lazytime"]),
         ("nosymfollow", &["nosymfollow"], &["nosymfollow"], &[]),
         ("symfollow", &["nosymfollow", "symfollow"], &[], &["nosymfollow"]),
+        // Mandatory locks went with Linux 5.15, and nobody shows whether an inode's version is counted: both are accepted.
+        ("mand", &["mand"], &["rw"], &[]),
+        ("nomand", &["mand", "nomand"], &["rw"], &["mand"]),
+        ("iversion", &["iversion"], &["rw"], &[]),
+        ("noiversion", &["iversion", "noiversion"], &["rw"], &["iversion"]),
         ("silent", &["silent"], &["rw"], &[]),
         ("loud", &["loud"], &["rw"], &[]),
     ];

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::case;
-use crate::ctx::{args, contains, ensure, eq, facts_of, skip};
+use super::{case, path};
+use crate::ctx::{Ctx, Outcome, args, contains, ensure, eq, facts_of, skip};
 use crate::frame::Case;
 
 pub(super) fn process() -> Vec<Case> {
@@ -33,14 +33,177 @@ pub(super) fn process() -> Vec<Case> {
             eq("policy", &f["policy"], &json!(1))?;
             eq("priority", &f["rt_priority"], &json!(5))
         }),
-        case("process/io-priority", "config.md Linux Process: ioPriority", |x| {
-            let live = x.live(|c| c["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_IDLE", "priority": 0}))?;
-            let ionice = Path::new("/usr/bin/ionice");
-            if !ionice.exists() {
-                return skip("no ionice");
+        case("process/scheduler-rr", "config.md Linux Process: scheduler", |x| {
+            real_time(x, json!({"policy": "SCHED_RR", "priority": 7}), &["SCHED_RR", "priority: 7"])
+        }),
+        case("process/scheduler-reset-on-fork", "config.md Linux Process: scheduler flags", |x| {
+            let flags = ["SCHED_FLAG_RESET_ON_FORK"];
+            chrt(x, json!({"policy": "SCHED_BATCH", "flags": flags}), &["SCHED_BATCH|SCHED_RESET_ON_FORK"])
+        }),
+        case("process/scheduler-two-flags", "config.md Linux Process: scheduler flags", |x| {
+            let flags = ["SCHED_FLAG_RESET_ON_FORK", "SCHED_FLAG_RECLAIM"];
+            chrt(x, json!({"policy": "SCHED_IDLE", "flags": flags}), &["SCHED_IDLE|SCHED_RESET_ON_FORK"])
+        }),
+        case("process/scheduler-deadline", "config.md Linux Process: scheduler, SCHED_DEADLINE", |x| {
+            let times =
+                json!({"policy": "SCHED_DEADLINE", "runtime": 1_000_000, "deadline": 9_000_000, "period": 10_000_000});
+            real_time(x, times, &["SCHED_DEADLINE", "1000000/9000000/10000000"])
+        }),
+        case("process/scheduler-for-exec", "config.md Linux Process: scheduler of a process document", |x| {
+            let live = x.live(|_| ())?;
+            let document = x.fresh("process.json");
+            let config: Value = serde_json::from_slice(&fs::read(live.bundle.dir.join("config.json"))?)?;
+            let mut process = config["process"].clone();
+            process["args"] = json!(["/probe", "report"]);
+            process["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 9});
+            fs::write(&document, process.to_string())?;
+            let f = facts_of(&x.rt(["exec", "--process", &document.to_string_lossy(), &live.id])?.ok()?)?;
+            eq("policy", &f["policy"], &json!(3))?;
+            eq("nice", &f["nice"], &json!(9))
+        }),
+        io_priority("rt", "IOPRIO_CLASS_RT", 3, "realtime: prio 3"),
+        io_priority("be", "IOPRIO_CLASS_BE", 6, "best-effort: prio 6"),
+        io_priority("idle", "IOPRIO_CLASS_IDLE", 0, "idle"),
+        case("process/console-size", "config.md Process: consoleSize", |x| {
+            let b = x.bundle(|c| {
+                c["process"]["terminal"] = json!(true);
+                c["process"]["consoleSize"] = json!({"height": 33, "width": 77});
+            })?;
+            let console = x.console()?;
+            let _out =
+                x.cmd(["run", "--detach", "--bundle", b.dir(), "--console-socket", &console.path, &b.id]).go()?.ok()?;
+            let text = console.accept()?.read_all();
+            let facts: Value = serde_json::from_str(text.lines().next().unwrap_or_default().trim())?;
+            eq("size", &facts["tty"]["0"]["size"], &json!([33, 77]))
+        }),
+        case("process/home", "runc: HOME from the container's /etc/passwd", |x| {
+            for (uid, want) in [(1000, "/home/of-1000"), (0, "/root-of-it"), (7, "/")] {
+                let b = x.bundle(|c| c["process"]["user"] = json!({"uid": uid, "gid": 1}))?;
+                let users = "root:x:0:0:root:/root-of-it:/bin/sh\nother:x:1000:1000::/home/of-1000:/bin/sh\n";
+                fs::write(b.rootfs.join("etc/passwd"), users)?;
+                let f = facts_of(&x.run(&b)?.ok()?)?;
+                eq(format_args!("HOME of {uid}"), f["env"]["HOME"].as_str(), Some(want))?;
             }
-            let out = x.program(ionice, ["-p", &live.pid.to_string()]).go()?.ok()?;
-            contains("ionice", &out.stdout, &["idle"])
+            Ok(())
+        }),
+        case("process/home-given", "config.md Process: env as it is", |x| {
+            let b = x.bundle(|c| c["process"]["env"] = json!(["HOME=/given"]))?;
+            fs::write(b.rootfs.join("etc/passwd"), "root:x:0:0:root:/root-of-it:/bin/sh\n")?;
+            let f = facts_of(&x.run(&b)?.ok()?)?;
+            eq("HOME", f["env"]["HOME"].as_str(), Some("/given"))
+        }),
+        case("process/apparmor-profile", "config.md Linux Process: apparmorProfile", |x| {
+            let profile = json!("unconfined");
+            if Path::new("/sys/kernel/security/apparmor").exists() {
+                let f = x.facts(|c| {
+                    c["process"]["apparmorProfile"] = profile;
+                    args(c, "report /proc/self/attr/apparmor/current");
+                })?;
+                let current = &path(&f, "/proc/self/attr/apparmor/current")["text"];
+                return eq("profile", current.as_str().map(str::trim), Some("unconfined"));
+            }
+            let b = x.bundle(|c| c["process"]["apparmorProfile"] = profile)?;
+            let out = x.run(&b)?;
+            ensure(out.status != 0, "it was accepted where there is no AppArmor")?;
+            contains("the message", &out.stderr.to_lowercase(), &["apparmor"])
+        }),
+        case("process/selinux-label", "config.md Linux Process: selinuxLabel", |x| {
+            let label = json!("system_u:system_r:container_t:s0:c1,c2");
+            if Path::new("/sys/fs/selinux/status").exists() {
+                let f = x.facts(|c| {
+                    c["process"]["selinuxLabel"] = label.clone();
+                    args(c, "report /proc/self/attr/current");
+                })?;
+                let current = &path(&f, "/proc/self/attr/current")["text"];
+                return eq("label", current.as_str().map(|t| t.trim_matches(['\0', '\n'])), label.as_str());
+            }
+            let b = x.bundle(|c| c["process"]["selinuxLabel"] = label)?;
+            let out = x.run(&b)?;
+            ensure(out.status != 0, "it was accepted where there is no SELinux")?;
+            contains("the message", &out.stderr.to_lowercase(), &["selinux"])
+        }),
+        case("mount-label", "config-linux.md Mount Label", |x| {
+            if Path::new("/sys/fs/selinux/status").exists() {
+                let f = x.facts(|c| c["linux"]["mountLabel"] = json!("system_u:object_r:container_file_t:s0"))?;
+                let shown = f["mounts"].to_string();
+                return contains("the mounts", &shown, &["context="]);
+            }
+            let b = x.bundle(|c| c["linux"]["mountLabel"] = json!("system_u:object_r:container_file_t:s0"))?;
+            let out = x.run(&b)?;
+            ensure(out.status != 0, "it was accepted where there is no SELinux")?;
+            let named = ["mountLabel", "context="].iter().any(|word| out.stderr.contains(word));
+            ensure(named, format_args!("the message does not name it: {}", out.stderr))
+        }),
+        case("process/every-rlimit", "config.md POSIX process: rlimits", |x| {
+            // Below what the caller has, which may not raise its own.
+            let kinds = [
+                "AS",
+                "CORE",
+                "CPU",
+                "DATA",
+                "FSIZE",
+                "LOCKS",
+                "MEMLOCK",
+                "MSGQUEUE",
+                "NICE",
+                "NOFILE",
+                "NPROC",
+                "RSS",
+                "RTPRIO",
+                "RTTIME",
+                "SIGPENDING",
+                "STACK",
+            ];
+            let own = fs::read_to_string("/proc/self/limits")?;
+            let hard = |word: &str| {
+                let line = own.lines().find(|l| l.starts_with(word)).unwrap_or_default();
+                line[26..].split_whitespace().nth(1).and_then(|v| v.parse::<u64>().ok()).unwrap_or(u64::MAX)
+            };
+            let value = |kind: &str| match kind {
+                "AS" | "DATA" | "RSS" | "FSIZE" => 1 << 40,
+                "STACK" => 4 << 20,
+                "MEMLOCK" => hard("Max locked memory").min(64 << 10),
+                "NICE" => hard("Max nice").min(5),
+                "RTPRIO" => hard("Max realtime priority").min(6),
+                "NOFILE" => 200,
+                "MSGQUEUE" => 8192,
+                _ => 1000,
+            };
+            let f = x.facts(|c| {
+                let limit = |k: &&str| json!({"type": format!("RLIMIT_{k}"), "soft": value(k), "hard": value(k)});
+                c["process"]["rlimits"] = kinds.iter().map(limit).collect();
+                args(c, "report /proc/self/limits");
+            })?;
+            for kind in kinds.iter().filter(|k| !f["rlimits"][format!("RLIMIT_{k}")].is_null()) {
+                let name = format!("RLIMIT_{kind}");
+                eq(&name, &f["rlimits"][&name], &json!([value(kind), value(kind)]))?;
+            }
+            Ok(())
+        }),
+        case(
+            "process/no-new-privileges-false-with-seccomp",
+            "config.md: noNewPrivileges and config-linux.md: seccomp",
+            |x| {
+                let f = x.facts(|c| {
+                    c["process"]["noNewPrivileges"] = json!(false);
+                    c["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+                    c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+                    {"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}]});
+                })?;
+                eq("no_new_privs", &f["no_new_privs"], &json!(0))?;
+                eq("seccomp", &f["seccomp"], &json!(2))?;
+                // The capability that loads the filter is gone with it.
+                eq("effective", &f["caps"]["effective"], &json!([]))
+            },
+        ),
+        case("process/affinity-initial", "config.md Linux Process: execCPUAffinity, initial alone", |x| {
+            if std::thread::available_parallelism()?.get() < 2 {
+                return skip("one processor");
+            }
+            let live = x.live(|c| c["process"]["execCPUAffinity"] = json!({"initial": "1"}))?;
+            let f = facts_of(&x.rt(["exec", &live.id, "/probe", "report"])?.ok()?)?;
+            // On v1 the entry into the cpuset sets it anew.
+            ensure(f["cpus"] == "1" || !x.job.v2, format_args!("Cpus_allowed_list of exec: {}", f["cpus"]))
         }),
         case("process/exec-cpu-affinity", "config.md Linux Process: execCPUAffinity", |x| {
             if std::thread::available_parallelism()?.get() < 2 {
@@ -70,4 +233,38 @@ pub(super) fn process() -> Vec<Case> {
             eq("RLIMIT_NOFILE", &f["rlimits"]["RLIMIT_NOFILE"], &json!([soft, hard]))
         }),
     ]
+}
+
+/// A container with this scheduler, as chrt(1) of the host sees its first process.
+#[expect(clippy::needless_pass_by_value, reason = "callers pass a literal")]
+fn chrt(x: &Ctx, scheduler: Value, words: &[&str]) -> Outcome {
+    let program = Path::new("/usr/bin/chrt");
+    if !program.exists() {
+        return skip("no chrt(1)");
+    }
+    let live = x.live(|c| c["process"]["scheduler"] = scheduler.clone())?;
+    let out = x.program(program, ["-p", &live.pid.to_string()]).go()?.ok()?;
+    contains("chrt", &out.stdout, words)
+}
+
+/// The same for a policy that needs a budget.
+fn real_time(x: &Ctx, scheduler: Value, words: &[&str]) -> Outcome {
+    // With CONFIG_RT_GROUP_SCHED a new group has no real-time budget, so no process of it may be real-time.
+    if !x.job.v2 && Path::new("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists() {
+        return skip("a v1 cpu group has no real-time budget");
+    }
+    chrt(x, scheduler, words)
+}
+
+/// A container with this I/O priority, as ionice(1) of the host sees its first process.
+fn io_priority(name: &str, class: &'static str, priority: u32, word: &'static str) -> Case {
+    case(&format!("process/io-priority-{name}"), "config.md Linux Process: ioPriority", move |x| {
+        let ionice = Path::new("/usr/bin/ionice");
+        if !ionice.exists() {
+            return skip("no ionice");
+        }
+        let live = x.live(|c| c["process"]["ioPriority"] = json!({"class": class, "priority": priority}))?;
+        let out = x.program(ionice, ["-p", &live.pid.to_string()]).go()?.ok()?;
+        contains("ionice", &out.stdout, &[word])
+    })
 }
