@@ -180,11 +180,6 @@ fn what_is_not_there_yet_says_so() {
             assert_eq!(outcome(ORLOP, &arguments), (1, String::new(), message), "{arguments:?}");
         }
     }
-    for command in ["create", "run", "exec"] {
-        let output = execute(ORLOP, &["--systemd-cgroup", command, "x", "y"][..if command == "exec" { 4 } else { 3 }]);
-        assert!(!output.status.success());
-        assert!(text(&output.stderr).contains("--systemd-cgroup is not supported yet"), "{command}");
-    }
 }
 
 #[test]

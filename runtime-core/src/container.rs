@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::cgroup;
+use crate::cgroup::{self, systemd::Manager};
 use crate::child::{MESSAGE_SIZE, Message};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hook;
@@ -69,6 +69,8 @@ pub struct CreateOptions {
     pub rootless: Option<bool>,
     /// How many more it keeps for socket activation: it gets `LISTEN_FDS` and `LISTEN_PID`, sd_listen_fds(3).
     pub listen_fds: u32,
+    /// systemd makes the cgroup, as a unit. Later calls know it from the state.
+    pub systemd_cgroup: bool,
 }
 
 /// Who gets the master of a container's terminal.
@@ -224,6 +226,7 @@ impl Containers {
             && let Ok(cgroup) = remaining_cgroup(&directory, id)
         {
             cgroup.kill_all(libc::SIGKILL)?;
+            let _ = cgroup.stop();
             cgroup.remove()?;
         }
         directory.remove()
@@ -260,7 +263,8 @@ impl Draft {
         check_console(spec.process.as_ref(), &options.console)?;
         let host = Host::probe()?;
         let rootless = options.rootless.unwrap_or_else(|| is_rootless(&host));
-        let cgroup = plan_cgroup(spec, id, &host, rootless)?;
+        let manager = options.systemd_cgroup.then(Manager::probe).transpose()?;
+        let cgroup = plan_cgroup(spec, id, &host, rootless, manager.as_ref())?;
         let rdt = plan_rdt(spec, id)?;
         let mut record = record(spec, id, &bundle, &host, &cgroup, options);
         record.rdt = rdt.as_ref().map(intel_rdt::unfinished);
@@ -284,8 +288,19 @@ fn is_rootless(host: &Host) -> bool {
     host.euid != 0 || host.in_user_namespace
 }
 
-fn plan_cgroup(spec: &Spec, id: &str, host: &Host, rootless: bool) -> Result<cgroup::Cgroup> {
-    let options = cgroup::Options { owner: cgroup::owner(spec), skip_devices: host.in_user_namespace, rootless };
+fn plan_cgroup(
+    spec: &Spec,
+    id: &str,
+    host: &Host,
+    rootless: bool,
+    systemd: Option<&Manager>,
+) -> Result<cgroup::Cgroup> {
+    let options = cgroup::Options {
+        owner: cgroup::owner(spec),
+        skip_devices: host.in_user_namespace,
+        rootless,
+        systemd: systemd.map(|manager| cgroup::systemd::Options { manager, annotations: &spec.annotations }),
+    };
     cgroup::plan(&spec.linux, id, &host.cgroup, options)
 }
 
@@ -300,7 +315,9 @@ fn plan_rdt(spec: &Spec, id: &str) -> Result<Option<Rdt>> {
 fn remaining_cgroup(directory: &Directory, id: &str) -> Result<cgroup::Record> {
     let (spec, _) = Spec::from_slice(&directory.read_config()?, &directory.0)?;
     let host = Host::probe()?;
-    Ok(cgroup::Record::from(&plan_cgroup(&spec, id, &host, is_rootless(&host))?))
+    let systemd = spec.linux.cgroups_path.as_deref().is_some_and(cgroup::systemd::is_meant_by);
+    let manager = systemd.then(Manager::probe).transpose()?;
+    Ok(cgroup::Record::from(&plan_cgroup(&spec, id, &host, is_rootless(&host), manager.as_ref())?))
 }
 
 fn record(
@@ -373,6 +390,7 @@ fn make(
         .inspect_err(|_| {
             // Hooks may have put processes there.
             let _ = record.cgroup.kill_all(libc::SIGKILL);
+            let _ = record.cgroup.stop();
             let _ = record.cgroup.remove();
         })
     });
@@ -631,22 +649,27 @@ impl Container {
             preserve_fds: options.preserve_fds,
             no_new_keyring: self.record.no_new_keyring,
         };
-        let plan = plan::exec(&options.process, &host, target)?;
+        let mut plan = plan::exec(&options.process, &host, target.clone())?;
         // A container that gives its controllers to cgroups of its own has no place for processes in the one above.
         let paths: Vec<_> = options.cgroups.iter().map(|(c, path)| (c.as_str(), path.as_str())).collect();
         let cgroup = self.record.cgroup.below(&paths)?;
         let own = cgroup.open_unified()?;
-        let launch_in = |place: Option<OwnedFd>| {
+        let launch_in = |plan: &Plan, place: Option<OwnedFd>| {
             let birthplace = place.as_ref().map(OwnedFd::as_fd);
             launch::launch(
-                &plan,
+                plan,
                 &Surroundings { cgroup: &cgroup, rdt: self.record.rdt.as_ref(), birthplace },
                 &mut |_, _| Ok(()),
             )
         };
-        let launched = match launch_in(own) {
+        let launched = match launch_in(&plan, own) {
             Err(error) if error.errno() == Some(sys::Errno(libc::EBUSY)) && paths.is_empty() => {
-                launch_in(self.record.cgroup.open_unified_of(init.pid)?)?
+                launch_in(&plan, self.record.cgroup.open_unified_of(init.pid)?)?
+            }
+            // A user may not move a process from one part of the tree to another; the machine's systemd does so.
+            Err(error) if error.errno() == Some(sys::Errno(libc::EACCES)) && cgroup.is_users_unit() => {
+                plan = plan::exec(&options.process, &host, plan::ExecTarget { place_in_cgroups: true, ..target })?;
+                launch_in(&plan, None)?
             }
             result => result?,
         };
@@ -757,20 +780,28 @@ impl Container {
         }
         self.kill_init()?;
         self.record.cgroup.kill_all(libc::SIGKILL)?;
+        let stopped = self.record.cgroup.stop();
         self.record.cgroup.remove()?;
+        // A systemd that does not answer must not keep the container's remains: nothing can be done with them any more.
         self.record.rdt.as_ref().map_or(Ok(()), intel_rdt::Record::remove)?;
         self.directory.remove()?;
+        let warnings = self.poststop(hooks);
+        stopped.map(|()| warnings)
+    }
+
+    /// The warnings of the hooks.
+    fn poststop(&self, hooks: Result<Vec<spec::Hook>>) -> Vec<String> {
         let hooks = match hooks {
-            Ok(hooks) if hooks.is_empty() => return Ok(Vec::new()),
+            Ok(hooks) if hooks.is_empty() => return Vec::new(),
             Ok(hooks) => hooks,
-            Err(error) => return Ok(vec![format!("poststop hooks: {error}")]),
+            Err(error) => return vec![format!("poststop hooks: {error}")],
         };
         let state = self.state_as(Status::Stopped);
-        Ok(hooks
+        hooks
             .iter()
             .filter_map(|one| hook::run("poststop", std::slice::from_ref(one), &hook_state(&state)).err())
             .map(|error| error.to_string())
-            .collect())
+            .collect()
     }
 
     /// Stops every process of the container, until [`Container::resume`].

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::{seccomp, spec, sys};
+use crate::{cgroup, seccomp, spec, sys};
 
 /// The Features structure. Its lists are the tables that the configuration is read by, so it can't promise what is
 /// then refused.
@@ -18,7 +18,7 @@ pub fn features() -> impl Serialize {
         linux: Linux {
             namespaces: &spec::NAMESPACES,
             capabilities: &spec::CAPABILITIES,
-            cgroup: Cgroup { v1: true, v2: true, systemd: false, systemd_user: false, rdma: true },
+            cgroup: Cgroup { v1: true, v2: true, systemd: true, systemd_user: true, rdma: true },
             seccomp: Seccomp {
                 enabled: true,
                 actions: spec::seccomp_actions().collect(),
@@ -45,8 +45,8 @@ pub fn features() -> impl Serialize {
             net_devices: Enabled { enabled: true },
         },
         annotations: BTreeMap::from([("orlop.version", env!("CARGO_PKG_VERSION"))]),
-        // No annotation of a configuration changes what Orlop does.
-        potentially_unsafe_config_annotations: &[],
+        // Properties of the unit, with the systemd driver.
+        potentially_unsafe_config_annotations: &[cgroup::systemd::ANNOTATION],
     }
 }
 

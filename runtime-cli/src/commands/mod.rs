@@ -130,10 +130,6 @@ impl Call<'_> {
 
     /// What every command does that enters a container.
     fn prepare_to_enter(&self) -> Result<()> {
-        if self.global.is("systemd-cgroup") {
-            // Commands that only need what `create` remembered take the flag and ignore it.
-            return Err(Error::new(ErrorKind::Unsupported, "--systemd-cgroup is not supported yet"));
-        }
         own_binary::protect(self.argv)
     }
 
@@ -147,6 +143,8 @@ impl Call<'_> {
             // `auto` is no boolean.
             rootless: self.global.boolean("rootless"),
             listen_fds: listen_fds(),
+            // Commands that come later know it from the state, and ignore the flag.
+            systemd_cgroup: self.global.is("systemd-cgroup"),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use super::{Cgroup, Dir, OnFailure, Record, Value, Write, devices, files};
+use super::{Cgroup, Dir, Driver, OnFailure, Record, Value, Write, devices, files, systemd};
 use crate::sys::Errno;
 use crate::{Error, ErrorKind, Result};
 
@@ -21,9 +21,12 @@ pub struct Created {
 /// A directory that exists already is taken over if no process is in it and if it is not frozen. Where directories above
 /// are missing, `announce` hears which before they are made ([`Record::parents`]): whoever cleans up after a caller that
 /// was killed must know them.
+///
+/// Of a unit of systemd's only that is made which systemd does not make: directories on v1. The rest takes the process:
+/// [`start`].
 pub fn create(cgroup: &Cgroup, announce: &mut dyn FnMut(&[PathBuf]) -> Result<()>) -> Result<Created> {
     let mut made = Made { dirs: Vec::new(), parents: Vec::new(), announced: false, announce };
-    let result = made.create(cgroup);
+    let result = if cgroup.unit.is_some() { made.prepare(cgroup) } else { made.create(cgroup) };
     if result.is_err() {
         // Best effort: the error that is reported is the one that came first.
         for path in made.dirs.iter().chain(made.parents.iter().rev()) {
@@ -36,8 +39,37 @@ pub fn create(cgroup: &Cgroup, announce: &mut dyn FnMut(&[PathBuf]) -> Result<()
 /// The kernel's words for "not you": file permissions, capabilities, and a hierarchy that is mounted read-only.
 const NOT_PERMITTED: [i32; 3] = [libc::EPERM, libc::EACCES, libc::EROFS];
 
+/// The v1 controllers that systemd has properties for.
+const SYSTEMDS: [&str; 6] = ["cpu", "cpuacct", "blkio", "memory", "devices", "pids"];
+
 /// The text is runc's: people search for it.
 const ROOTLESS: &str = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";
+
+/// Starts the unit with the process in it, limits the cgroup further than systemd can, and puts the process into the
+/// hierarchies that systemd leaves alone. Without a unit there is nothing to be done.
+///
+/// A scope can't be started without a process, so here it is not born in its cgroup; but it waits, and nothing of the
+/// container runs before this returns.
+///
+/// # Errors
+/// As [`create`]; what systemd refuses, or does not answer.
+pub fn start(cgroup: &Cgroup, pid: i32) -> Result<()> {
+    let Some(unit) = &cgroup.unit else { return Ok(()) };
+    systemd::start(unit, pid)?;
+    let record = Record::from(cgroup);
+    if let Some(dir) = record.unified().filter(|_| record.dirs.len() > 1) {
+        // systemd has the unified hierarchy of a hybrid layout too, unless it was told otherwise on the kernel's command line.
+        match files::mkdir(&dir.path) {
+            Ok(()) | Err(Errno(libc::EEXIST)) => {}
+            Err(errno) => return Err(failed("create cgroup", &dir.path, errno)),
+        }
+    }
+    // As if the directory were fresh: systemd's device program is left where it is, beside ours. systemd would not know
+    // that it is gone, and both must allow a device.
+    limit(&record, &[], true, cgroup)?;
+    // Of a scope on v2 this changes nothing, and says so if systemd put the process elsewhere.
+    record.place(pid, false)
+}
 
 /// What was made so far.
 struct Made<'a> {
@@ -70,38 +102,23 @@ impl Made<'_> {
         }
         record.expect_unused(!existed.is_empty())?;
 
-        let mut unified = None;
-        if let Some(dir) = record.unified() {
-            let fd = files::open_dir(&dir.path).map_err(|e| failed("open cgroup", &dir.path, e))?;
-            enable_controllers(dir, fd.as_fd(), cgroup)?;
-            unified = Some(fd);
-        }
-
-        let at = |index: usize| unified.as_ref().filter(|_| cgroup.dirs[index].is_unified()).map(AsFd::as_fd);
-        write_all(&cgroup.dirs, &missing, &at, &cgroup.writes)?;
-
-        if let (Some(program), Some(fd)) = (&cgroup.devices, &unified) {
-            match devices::attach(fd.as_fd(), program, existed.is_empty()) {
-                Ok(()) => {}
-                // As on v1, where the directory could not be made.
-                Err(errno) if cgroup.rootless && NOT_PERMITTED.contains(&errno.0) => {}
-                Err(errno) => {
-                    let path = &record.dirs[0].path;
-                    return Err(failed("attach the device program to", path, errno));
-                }
-            }
-        }
-        // What was just made belongs to who made it.
-        let owner = cgroup.owner.filter(|owner| !existed.is_empty() || *owner != nix::unistd::geteuid().as_raw());
-        if let (Some(owner), Some(fd)) = (owner, &unified) {
-            match delegate(fd.as_fd(), &record.dirs[record.dirs.len() - 1].path, owner) {
-                // An ordinary user can't give files away, not even to his subordinate ids.
-                Err(error) if cgroup.rootless && error.errno() == Some(Errno(libc::EPERM)) => {}
-                delegated => delegated?,
-            }
-        }
+        let unified = limit(&record, &missing, existed.is_empty(), cgroup)?;
         record.parents.clone_from(&self.parents);
         Ok(Created { record, unified })
+    }
+
+    /// The directories of v1 controllers: systemd knows some of them, and takes those that exist.
+    fn prepare(&mut self, cgroup: &Cgroup) -> Result<Created> {
+        let mut record = Record::from(cgroup);
+        // Before systemd says that there is such a unit: of a cgroup that is not systemd's it would say nothing.
+        record.expect_unused(true)?;
+        let dirs = cgroup.dirs.iter().filter(|dir| !dir.is_unified() && !dir.has("name=systemd")).cloned();
+        let (shared, own): (Vec<_>, Vec<_>) = dirs.partition(|dir| SYSTEMDS.iter().any(|name| dir.has(name)));
+        own.iter().try_for_each(|dir| self.mkdir(dir, &own).map(drop))?;
+        record.parents.clone_from(&self.parents);
+        // The slices above are systemd's: it would not notice that one is gone, and not set its limits again.
+        shared.iter().try_for_each(|dir| self.mkdir(dir, &[]).map(drop))?;
+        Ok(Created { record, unified: None })
     }
 
     /// Makes one directory, and those above it that do not exist. False: it existed. `all` are those of the container.
@@ -150,6 +167,41 @@ impl Made<'_> {
 fn parents(dir: &Dir) -> Vec<PathBuf> {
     let parents: Vec<_> = dir.path.ancestors().skip(1).take_while(|path| *path != dir.mount).collect();
     parents.into_iter().rev().map(Path::to_owned).collect()
+}
+
+/// Gives the directories their controllers, limits, device rules and owner. The result is the v2 directory.
+fn limit(record: &Record, missing: &[Option<Errno>], fresh: bool, cgroup: &Cgroup) -> Result<Option<OwnedFd>> {
+    let mut unified = None;
+    if let Some(dir) = record.unified() {
+        let fd = files::open_dir(&dir.path).map_err(|e| failed("open cgroup", &dir.path, e))?;
+        enable_controllers(dir, fd.as_fd(), cgroup)?;
+        unified = Some(fd);
+    }
+
+    let at = |index: usize| unified.as_ref().filter(|_| cgroup.dirs[index].is_unified()).map(AsFd::as_fd);
+    write_all(&cgroup.dirs, missing, &at, &cgroup.writes)?;
+
+    if let (Some(program), Some(fd)) = (&cgroup.devices, &unified) {
+        match devices::attach(fd.as_fd(), program, fresh) {
+            Ok(()) => {}
+            // As on v1, where the directory could not be made.
+            Err(errno) if cgroup.rootless && NOT_PERMITTED.contains(&errno.0) => {}
+            Err(errno) => {
+                let path = &record.dirs[0].path;
+                return Err(failed("attach the device program to", path, errno));
+            }
+        }
+    }
+    // What was just made belongs to who made it.
+    let owner = cgroup.owner.filter(|owner| !fresh || *owner != nix::unistd::geteuid().as_raw());
+    if let (Some(owner), Some(fd)) = (owner, &unified) {
+        match delegate(fd.as_fd(), &record.dirs[record.dirs.len() - 1].path, owner) {
+            // An ordinary user can't give files away, not even to his subordinate ids.
+            Err(error) if cgroup.rootless && error.errno() == Some(Errno(libc::EPERM)) => {}
+            delegated => delegated?,
+        }
+    }
+    Ok(unified)
 }
 
 /// `operation path: cause`.
@@ -344,10 +396,15 @@ impl Record {
 
     /// Moves a process into the cgroup, in every hierarchy; in the unified one too unless it was born there.
     pub fn place(&self, pid: i32, born_in_unified: bool) -> Result<()> {
-        let pid = pid.to_string();
         for dir in self.dirs.iter().filter(|dir| !(born_in_unified && dir.is_unified())) {
             let file = dir.path.join("cgroup.procs");
-            files::write(&file, &pid).map_err(|errno| failed(&format!("write {pid:?} to"), &file, errno))?;
+            match (files::write(&file, &pid.to_string()), &self.driver) {
+                (Ok(()), _) => {}
+                (Err(Errno(libc::EACCES | libc::EPERM)), Driver::Systemd(unit)) if unit.user => {
+                    systemd::attach(unit, systemd::below_unit(unit, &dir.path), pid)?;
+                }
+                (Err(errno), _) => return Err(failed(&format!("write \"{pid}\" to"), &file, errno)),
+            }
         }
         Ok(())
     }

@@ -5,7 +5,7 @@
 //! runc does, on v2 as well: so the two mean the same, and a rule that v1 would silently not honour is refused.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::spec::{Device, DeviceKind, DeviceRule};
@@ -123,6 +123,18 @@ impl AccessList {
         Ok(())
     }
 
+    /// Whether all is allowed but the exceptions; otherwise they alone are.
+    pub(super) fn allowed_by_default(&self) -> bool {
+        self.allowed_by_default
+    }
+
+    /// The exceptions: kind (`b` or `c`), major, minor, access.
+    pub(super) fn exceptions(&self) -> impl ExactSizeIterator<Item = (char, Option<u32>, Option<u32>, String)> {
+        self.exceptions
+            .iter()
+            .map(|(Target { major, minor, kind }, access)| (*kind, *major, *minor, letters(*access).collect()))
+    }
+
     /// The writes that bring a v1 device cgroup into this state, whatever it held before: file and value. The first
     /// one resets the list, so they are for a cgroup without processes.
     pub(super) fn writes(&self) -> impl Iterator<Item = (&'static str, String)> {
@@ -162,13 +174,13 @@ impl fmt::Display for Exception {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let number = |number: Option<u32>| number.map_or_else(|| "*".to_owned(), |n| n.to_string());
         write!(f, "{} {}:{} ", self.0.kind, number(self.0.major), number(self.0.minor))?;
-        for (bit, letter) in [(READ, "r"), (WRITE, "w"), (MKNOD, "m")] {
-            if self.1 & bit != 0 {
-                f.write_str(letter)?;
-            }
-        }
-        Ok(())
+        letters(self.1).try_for_each(|letter| f.write_char(letter))
     }
+}
+
+/// An access in the letters of v1 and of systemd.
+fn letters(access: u8) -> impl Iterator<Item = char> {
+    [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')].into_iter().filter(move |(bit, _)| access & bit != 0).map(|(_, c)| c)
 }
 
 // Operation codes, Documentation/bpf/standardization/instruction-set.rst. 32-bit jumps need kernel 5.1.

@@ -1,8 +1,9 @@
-//! The cgroup of a container: v1, hybrid (v1 controls, v2 groups) and v2.
+//! The cgroup of a container: v1, hybrid (v1 controls, v2 groups) and v2, made by Orlop itself or by systemd.
 //!
 //! ```text
 //! Layout::probe -> plan -> create -> place | CLONE_INTO_CGROUP
 //!   facts          pure    effects
+//!                          create -> start (systemd, with the process that waits)
 //! ```
 //!
 //! [`plan`] is pure and says everything that will be written, and where. [`create`] makes it so before any process is in
@@ -27,11 +28,12 @@ mod processes;
 mod remove;
 mod resources;
 mod stats;
+pub mod systemd;
 #[cfg(test)]
 mod tests;
 mod update;
 
-pub use create::{Created, create};
+pub use create::{Created, create, start};
 pub use events::OutOfMemory;
 pub use layout::{Hierarchy, Layout};
 pub use mounts::{MountFacts, mounts};
@@ -69,6 +71,8 @@ pub struct Cgroup {
     pub rootless: bool,
     /// What was asked for and can't have an effect here: JSON pointer, reason. runc ignores the same.
     pub ignored: Vec<(String, String)>,
+    /// The unit by which systemd makes the cgroup. `None`: Orlop makes it.
+    pub unit: Option<systemd::TransientUnit>,
 }
 
 /// A container's directory in one hierarchy.
@@ -155,21 +159,29 @@ pub struct Record {
 }
 
 /// Who manages the cgroup.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Driver {
     /// Orlop itself, through the file system.
     Fs,
+    /// systemd: the directories belong to this unit.
+    Systemd(systemd::Unit),
 }
 
 impl From<&Cgroup> for Record {
     /// The record before the creation: what a cleaner must remove whatever became of it.
     fn from(cgroup: &Cgroup) -> Self {
-        Record { driver: Driver::Fs, dirs: cgroup.dirs.clone(), parents: Vec::new() }
+        let driver = cgroup.unit.as_ref().map_or(Driver::Fs, |unit| Driver::Systemd(unit.unit.clone()));
+        Record { driver, dirs: cgroup.dirs.clone(), parents: Vec::new() }
     }
 }
 
 impl Record {
+    /// Whether a user's own systemd made it.
+    pub(crate) fn is_users_unit(&self) -> bool {
+        matches!(&self.driver, Driver::Systemd(unit) if unit.user)
+    }
+
     /// The v2 directory, if there is one.
     fn unified(&self) -> Option<&Dir> {
         self.dirs.iter().find(|dir| dir.is_unified())

@@ -6,14 +6,14 @@ use std::path::Path;
 use super::devices::AccessList;
 use super::layout::clean;
 use super::resources::{Limits, limits};
-use super::{Cgroup, Dir, Hierarchy, Layout, OnFailure, Value, Write};
+use super::{Cgroup, Dir, Hierarchy, Layout, OnFailure, Value, Write, systemd};
 use crate::spec::{Linux, MountKind, Namespace, Spec};
 use crate::user_mapping;
 use crate::{Error, Result};
 
 /// What decides beside the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Options {
+pub struct Options<'a> {
     /// The user on the host to whom the v2 cgroup is delegated: the container has its own cgroup namespace and a
     /// writable cgroup mount.
     pub owner: Option<u32>,
@@ -21,6 +21,8 @@ pub struct Options {
     pub skip_devices: bool,
     /// Rootless: see [`Cgroup::best_effort`] and [`Cgroup::rootless`].
     pub rootless: bool,
+    /// systemd makes the cgroup.
+    pub systemd: Option<systemd::Options<'a>>,
 }
 
 /// The cgroup for a container. Pure.
@@ -28,9 +30,14 @@ pub struct Options {
 /// An absolute `cgroupsPath` is taken from the root of each hierarchy as it is mounted. A relative one, or the id where
 /// there is none, is taken from the runtime's own cgroup on v1; on v2 from its parent, because a cgroup with processes
 /// of its own (the runtime's) can't give controllers to its children. `..` does not lead out. As runc does.
-pub fn plan(linux: &Linux, id: &str, layout: &Layout, options: Options) -> Result<Cgroup> {
-    let dirs = dirs(linux.cgroups_path.as_deref(), id, layout)?;
+///
+/// With systemd a `cgroupsPath` is `slice:prefix:name`: see [`systemd`].
+pub fn plan(linux: &Linux, id: &str, layout: &Layout, options: Options<'_>) -> Result<Cgroup> {
     let v2 = layout.is_v2();
+    let (dirs, mut unit) = match options.systemd {
+        None => (dirs(linux.cgroups_path.as_deref(), id, layout)?, None),
+        Some(systemd) => unit(linux, id, layout, systemd).map(|(dirs, unit)| (dirs, Some(unit)))?,
+    };
     let available = layout.unified.as_ref().filter(|_| v2).map(|unified| unified.controllers.as_slice());
     let Limits { mut writes, ignored } = limits(&linux.resources, &dirs, available)?;
 
@@ -49,9 +56,13 @@ pub fn plan(linux: &Linux, id: &str, layout: &Layout, options: Options) -> Resul
     }
 
     let mut devices = None;
-    if !options.skip_devices {
+    // A user's systemd can't load device programs either.
+    if !options.skip_devices && !options.systemd.is_some_and(|systemd| systemd.manager.user) {
         let list = AccessList::new(&linux.resources.devices, &linux.devices)?;
         let v1 = dirs.iter().position(|dir| dir.has("devices"));
+        if let Some(unit) = &mut unit {
+            unit.properties.extend(systemd::device_properties(&list, v2, unit.unit.version));
+        }
         match v1 {
             Some(dir) => writes.extend(list.writes().map(|(file, value)| Write {
                 dir,
@@ -68,11 +79,11 @@ pub fn plan(linux: &Linux, id: &str, layout: &Layout, options: Options) -> Resul
             }
         }
     }
-    let best_effort = options.rootless && linux.cgroups_path.is_none();
+    let best_effort = options.rootless && linux.cgroups_path.is_none() && unit.is_none();
     // In a hybrid layout the container sees v1 only, which can't be delegated.
     let owner = options.owner.filter(|_| v2);
     let controllers = available.unwrap_or_default().to_vec();
-    Ok(Cgroup { dirs, controllers, writes, devices, owner, best_effort, rootless: options.rootless, ignored })
+    Ok(Cgroup { dirs, controllers, writes, devices, owner, best_effort, rootless: options.rootless, ignored, unit })
 }
 
 /// The user on the host to whom a container's v2 cgroup is delegated: the one of its process, where the container has
@@ -93,6 +104,42 @@ pub fn owner(spec: &Spec) -> Option<u32> {
     }
     let user = spec.process.as_ref().map_or(0, |process| process.user.uid);
     if namespaces.user == Namespace::Host { Some(user) } else { user_mapping::outside(uid_mappings, user) }
+}
+
+/// The unit, with everything but its devices, and its directories.
+fn unit(
+    linux: &Linux,
+    id: &str,
+    layout: &Layout,
+    systemd: systemd::Options<'_>,
+) -> Result<(Vec<Dir>, systemd::TransientUnit)> {
+    let systemd::Options { manager, annotations } = systemd;
+    let v2 = layout.is_v2();
+    if manager.user && !v2 {
+        // Nobody but root may be in charge of a part of a v1 hierarchy.
+        let reason = "a user's systemd has cgroup v2 alone; this machine has v1";
+        return Err(Error::unsupported("/linux/cgroupsPath", reason));
+    }
+    let place = systemd::place(linux.cgroups_path.as_deref(), id, manager.user)?;
+    let dir = |hierarchy: &Hierarchy, name: String| Dir {
+        hierarchy: name,
+        mount: hierarchy.mount.clone(),
+        path: systemd::directory(&hierarchy.mount, manager, &place),
+    };
+    let mut dirs: Vec<_> = layout.v1.iter().map(|h| dir(h, h.controllers.join(","))).collect();
+    dirs.extend(layout.unified.iter().map(|h| dir(h, String::new())));
+    if dirs.is_empty() {
+        return Err(Error::unsupported("/linux/cgroupsPath", "no cgroup hierarchy is mounted on /sys/fs/cgroup"));
+    }
+    let mut properties = systemd::unit_properties(&place, v2, annotations)?;
+    properties.extend(systemd::properties(&linux.resources, v2, manager.version)?);
+    let unit = systemd::Unit {
+        name: place.name,
+        sockets: manager.sockets.clone(),
+        user: manager.user,
+        version: manager.version,
+    };
+    Ok((dirs, systemd::TransientUnit { unit, properties }))
 }
 
 fn dirs(path: Option<&str>, id: &str, layout: &Layout) -> Result<Vec<Dir>> {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::processes::{children, pids_below};
-use super::{Record, files};
+use super::{Driver, Record, files, systemd};
 use crate::sys::Errno;
 use crate::{Error, ErrorKind, Result};
 
@@ -12,6 +12,19 @@ use crate::{Error, ErrorKind, Result};
 const DEADLINE: Duration = Duration::from_secs(10);
 
 impl Record {
+    /// Has systemd stop the unit, where it made the cgroup, before its directories are removed. The processes have been
+    /// killed: it has nothing to wait for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Timeout`] when systemd does not answer. What is on disk can be removed all the same, and a unit
+    /// without processes ends by itself as soon as systemd looks.
+    pub fn stop(&self) -> Result<()> {
+        match &self.driver {
+            Driver::Fs => Ok(()),
+            Driver::Systemd(unit) => systemd::stop(unit),
+        }
+    }
+
     /// Removes the directories with all groups that the container made in them, then the parents that were made for it
     /// and that nobody else uses now. Normally nothing is waited for; processes that are about to end are waited for
     /// until a deadline. What does not exist any more is no error.

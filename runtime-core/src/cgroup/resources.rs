@@ -19,7 +19,7 @@ pub(super) struct Limits {
     pub(super) ignored: Vec<(String, String)>,
 }
 
-const ROOT: &str = "/linux/resources";
+pub(super) const ROOT: &str = "/linux/resources";
 
 /// The limits for a container with these directories. `available` are the controllers of the v2 hierarchy, where
 /// they are known: a limit for another one is refused by name rather than by the absence of a file.
@@ -74,7 +74,7 @@ impl Table<'_> {
 }
 
 /// A value for which 0 means "not set".
-fn set<T: Default + PartialEq>(value: Option<T>) -> Option<T> {
+pub(super) fn set<T: Default + PartialEq>(value: Option<T>) -> Option<T> {
     value.filter(|value| *value != T::default())
 }
 
@@ -357,7 +357,7 @@ fn swappiness(memory: &Memory) -> Result<Option<u64>> {
 }
 
 /// `memory.swap.max`: v1 counts memory and swap together, v2 swap alone. 0: no swap, -1: no limit.
-fn swap_v2(memory: &Memory) -> Result<Option<i64>> {
+pub(super) fn swap_v2(memory: &Memory) -> Result<Option<i64>> {
     let refused = |reason: &str| Err(Error::refused(format_args!("{ROOT}/memory/swap"), reason));
     match (set(memory.limit), set(memory.swap)) {
         // As on v1, where memory without limit means swap without limit.
@@ -376,7 +376,7 @@ fn swap_v2(memory: &Memory) -> Result<Option<i64>> {
 
 /// `cpu.shares` (2 to 262144, 1024 by default) as `cpu.weight` (1 to 10000, 100 by default): the quadratic curve
 /// through the three points, runc 1.3.1 (earlier: a straight line, which made 39 of the default).
-fn weight_of_shares(shares: u64) -> u64 {
+pub(super) fn weight_of_shares(shares: u64) -> u64 {
     match shares {
         0..=2 => 1,
         262_144.. => 10_000,
@@ -388,7 +388,7 @@ fn weight_of_shares(shares: u64) -> u64 {
 }
 
 /// `blkio.weight` (10 to 1000) as `io.weight` (1 to 10000).
-fn io_weight(weight: u16) -> u64 {
+pub(super) fn io_weight(weight: u16) -> u64 {
     1 + u64::from(weight.saturating_sub(10)) * 9999 / 990
 }
 
@@ -402,7 +402,7 @@ fn instead(file: &str, value: &dyn Display) -> OnFailure {
 }
 
 /// A key as a part of a JSON pointer, RFC 6901.
-fn escape(key: &str) -> String {
+pub(super) fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 

@@ -2,7 +2,7 @@
 
 use super::create::write_all;
 use super::resources::{Limits, limits};
-use super::{Dir, OnFailure, Record, Value, Write, files};
+use super::{Dir, Driver, OnFailure, Record, Value, Write, files, systemd};
 use crate::spec::{Cpu, Memory, Resources};
 use crate::{Error, ErrorKind, Result};
 
@@ -28,15 +28,40 @@ impl Record {
             }
         }
         let Limits { writes, ignored } = limits(&resources, &self.dirs, None)?;
+        let properties = self.properties(&resources)?;
         let old: Vec<_> = writes.iter().filter_map(|write| old_value(&self.dirs, write)).collect();
-        write_all(&self.dirs, &[], &|_| None, &writes).inspect_err(|_| {
+        let write = || write_all(&self.dirs, &[], &|_| None, &writes);
+        let undo = |_: &Error| {
             // Backwards, as the last one was checked against the others; twice, as an order that was right on the way there
             // may be wrong on the way back. The error that is told is the first one.
             for write in old.iter().rev().chain(old.iter().rev()) {
                 let _ = write_all(&self.dirs, &[], &|_| None, std::slice::from_ref(write));
             }
-        })?;
+        };
+        // The kernel first: what it refuses can be taken back, while systemd does not tell what a property was.
+        write().inspect_err(undo)?;
+        if let (Driver::Systemd(unit), false) = (&self.driver, properties.is_empty()) {
+            systemd::set(unit, &properties).inspect_err(undo)?;
+            // systemd has written some of them, as it rounds them.
+            write()?;
+        }
         Ok(ignored)
+    }
+
+    /// The same limits for systemd, which else would write the old ones again when it likes.
+    fn properties(&self, resources: &Resources) -> Result<Vec<systemd::Property>> {
+        let Driver::Systemd(unit) = &self.driver else { return Ok(Vec::new()) };
+        let mut resources = resources.clone();
+        if let (Some(dir), Cpu { quota, period, .. }) = (self.v1("cpu"), &mut resources.cpu) {
+            // A quota is counted from both. On v2 they share a file, and have been completed.
+            let number = |file: &str| files::read(&dir.path.join(file)).ok()?.trim().parse::<i64>().ok();
+            match (quota.filter(|n| *n != 0), period.filter(|n| *n != 0)) {
+                (Some(_), None) => *period = number("cpu.cfs_period_us").and_then(|n| u64::try_from(n).ok()),
+                (None, Some(_)) => *quota = number("cpu.cfs_quota_us"),
+                _ => {}
+            }
+        }
+        systemd::properties(&resources, self.dirs.len() == 1 && self.dirs[0].is_unified(), unit.version)
     }
 }
 

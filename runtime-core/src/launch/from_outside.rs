@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use super::Surroundings;
+use crate::cgroup;
 use crate::error::{Error, Result};
 use crate::hook;
 use crate::namespace::net_devices::{self, Moved};
@@ -33,6 +34,7 @@ pub(super) fn take(step: &ParentStep, plan: &Plan, pid: i32, surroundings: &Surr
             map("uid_map", "newuidmap", uids)?;
             map("gid_map", "newgidmap", gids)
         }
+        ParentStep::StartUnit(_) => plan.cgroup.as_ref().map_or(Ok(()), |planned| cgroup::start(planned, pid)),
         ParentStep::PlaceInCgroups => surroundings.cgroup.place(pid, surroundings.birthplace.is_some()),
         ParentStep::PlaceInResctrl => surroundings.rdt.map_or(Ok(()), |groups| groups.place(pid)),
         // What it did can be undone, so it has a result: `net_devices`.

@@ -58,6 +58,8 @@ pub enum ParentStep {
     IdMaps(IdMaps),
     /// Put the process into its cgroups: those in which it could not be born.
     PlaceInCgroups,
+    /// Have systemd make the cgroup, which takes a process; then limit it, and put the process into the others.
+    StartUnit(String),
     /// Put the process into its groups of resctrl.
     PlaceInResctrl,
     /// Move network devices into the container.
@@ -120,6 +122,7 @@ impl fmt::Display for ParentStep {
         match self {
             ParentStep::IdMaps(maps) => maps.fmt(f),
             ParentStep::PlaceInCgroups => write!(f, "place the process in its cgroups"),
+            ParentStep::StartUnit(name) => write!(f, "start unit {name} with the process, and limit its cgroup"),
             ParentStep::PlaceInResctrl => write!(f, "place the process in its resctrl groups"),
             ParentStep::NetDevices { devices, .. } => {
                 write!(f, "move network devices")?;
@@ -136,6 +139,10 @@ impl fmt::Display for ParentStep {
 }
 
 fn cgroup_lines(f: &mut fmt::Formatter<'_>, cgroup: &Cgroup) -> fmt::Result {
+    if let Some(unit) = &cgroup.unit {
+        writeln!(f, "  plan unit {}", unit.unit.name)?;
+        unit.properties.iter().try_for_each(|p| writeln!(f, "    {}={}", p.name, p.value))?;
+    }
     cgroup.dirs.iter().try_for_each(|dir| writeln!(f, "  make cgroup {}", dir.path.display()))?;
     for write in &cgroup.writes {
         let path = cgroup.dirs.get(write.dir).map(|dir| dir.path.join(&write.file)).unwrap_or_default();

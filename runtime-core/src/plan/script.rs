@@ -584,7 +584,10 @@ fn at_birth(
     open: &mut Opens,
 ) -> Vec<ParentStep> {
     let mut steps = Vec::from_iter(maps.map(ParentStep::IdMaps));
-    if cgroup.dirs.iter().any(|dir| !dir.is_unified()) {
+    if let Some(unit) = &cgroup.unit {
+        // A scope is started with a process, so the process comes first.
+        steps.push(ParentStep::StartUnit(unit.unit.name.clone()));
+    } else if cgroup.dirs.iter().any(|dir| !dir.is_unified()) {
         steps.push(ParentStep::PlaceInCgroups);
     }
     steps.extend(rdt.then_some(ParentStep::PlaceInResctrl));
