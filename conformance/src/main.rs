@@ -484,7 +484,9 @@ fn conduct(options: &Options) -> Result<u8, Stop> {
         return ctx::fail("no case is left");
     }
     let names: Vec<&str> = options.runtime.iter().chain(&options.against).map(String::as_str).collect();
-    let scratch = Scratch(std::env::temp_dir().join(format!("conformance-{}", std::process::id())));
+    // /tmp is often a tmpfs whose devices and set-user-id programs do not work.
+    let tmp = std::env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
+    let scratch = Scratch(tmp.join(format!("conformance-{}", std::process::id())));
     fs::create_dir_all(&scratch.0)?;
     let (labels, verdicts) = if let Some(dir) = &options.vm {
         match run_in_vm(options, dir, &cases, &names, &scratch.0)? {

@@ -308,7 +308,7 @@ fn updates() -> Vec<Case> {
         case("update/devices-stay", "runc#2204: no update takes the devices away, not for an instant", |x| {
             let mut live = x.live(|c| args(c, "hammer /dev/null"))?;
             let has_pids = needs(x, ["pids", "pids"]).is_ok();
-            for limit in 100..250 {
+            for limit in 100..100 + 150 / x.job.slow.min(5) {
                 let mut resources = json!({"devices": [{"allow": false, "access": "rwm"}]});
                 if has_pids {
                     resources["pids"] = json!({"limit": limit});
@@ -407,7 +407,8 @@ fn events() -> Vec<Case> {
         }),
         case("events/ends-with-the-container", "runc events: until the container ends, without a busy loop", |x| {
             let live = x.live(|_| ())?;
-            let mut events = x.cmd(["events", "--interval", "200ms", &live.id]).spawn()?;
+            let interval = format!("{}ms", 200 * x.job.slow);
+            let mut events = x.cmd(["events", "--interval", &interval, &live.id]).spawn()?;
             let begin = Instant::now();
             let lines = (0..3).map(|_| events.line()).collect::<Result<Vec<_>, _>>()?;
             let (wall, ticks) = (begin.elapsed(), ticks(events.child.id()));
@@ -416,8 +417,8 @@ fn events() -> Vec<Case> {
                 eq("type", e["type"].as_str(), Some("stats"))?;
                 eq("id", e["id"].as_str(), Some(live.id.as_str()))?;
             }
-            ensure(wall > Duration::from_millis(500), format_args!("three reports in {wall:?}"))?;
-            ensure(ticks < 30, format_args!("{ticks} ticks of processor time in {wall:?}"))?;
+            ensure(wall > patience(Duration::from_millis(500)), format_args!("three reports in {wall:?}"))?;
+            ensure(ticks < 30 * u64::from(x.job.slow), format_args!("{ticks} ticks of processor time in {wall:?}"))?;
             x.kill(&live)?;
             x.rt(["delete", &live.id])?.ok()?;
             eq("exit status", events.wait()?, 0)
