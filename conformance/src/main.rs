@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use ctx::{Driver, Stop};
 use frame::{Case, Runtime, Setting, Status, Verdict};
-use report::{Report, count, word};
+use report::{Report, word};
 
 /// Run black-box suites against OCI runtimes.
 #[derive(Parser)]
@@ -53,9 +53,12 @@ struct Options {
     /// Write the results as JUnit XML
     #[arg(long)]
     junit: Option<PathBuf>,
-    /// Write the matrix as Markdown and HTML into this directory
+    /// Write the matrix as Markdown, as a page and as JSON into this directory
     #[arg(long)]
     report: Option<PathBuf>,
+    /// Run nothing: make one report of those that are in these directories
+    #[arg(long, value_name = "DIR", value_delimiter = ',', conflicts_with = "runtime")]
+    merge: Vec<PathBuf>,
     /// Run where /sys/fs/cgroup is the v2 hierarchy alone
     #[arg(long)]
     v2: bool,
@@ -464,6 +467,11 @@ impl Options {
 }
 
 fn conduct(options: &Options) -> Result<u8, Stop> {
+    if !options.merge.is_empty() {
+        let reports = options.merge.iter().map(|p| Report::read(p)).collect::<Result<_, _>>()?;
+        write(options, &Report::merge(reports))?;
+        return Ok(0);
+    }
     let all = suites::all(options.runtime_tools.as_deref());
     if let Some(unknown) = options.suites.iter().find(|s| !all.iter().any(|c| c.suite == **s)) {
         return ctx::fail(format!("no suite {unknown}"));
@@ -504,31 +512,28 @@ fn conduct(options: &Options) -> Result<u8, Stop> {
         }
     };
     println!();
-    let report = Report {
-        cases: &cases,
-        runtimes: &labels,
-        verdicts: &verdicts,
-        setting: format!(
-            "{}{}, made by {}",
-            if options.vm.is_some() {
-                format!("a virtual machine with Debian {}; ", options.vm_release)
-            } else {
-                String::new()
-            },
-            if options.v2() { "cgroup v2 alone" } else { "the machine's cgroup hierarchies" },
-            if options.driver == Driver::Systemd { "systemd" } else { "the runtime" }
-        ),
-    };
+    let report = Report::new(&cases, &labels, &setting(options), verdicts);
     for (r, label) in labels.iter().enumerate() {
-        let n = |status| count(&verdicts, r, status);
-        println!(
-            "{label}: {} pass, {} fail, {} known, {} skip",
-            n(Status::Pass),
-            n(Status::Fail),
-            n(Status::Known),
-            n(Status::Skip)
-        );
+        println!("{label}: {}", report.counts(r));
     }
+    write(options, &report)?;
+    Ok(u8::from(report.count(0, None, Status::Fail) > 0))
+}
+
+/// What distinguishes this run of a runtime from others.
+fn setting(options: &Options) -> String {
+    let mut words = Vec::new();
+    if options.vm.is_some() {
+        words.push(format!("virtual machine, Debian {}", options.vm_release));
+    }
+    words.push(if options.v2() { "cgroup v2" } else { "cgroup v1 or hybrid" }.to_owned());
+    if options.driver == Driver::Systemd {
+        words.push("systemd".to_owned());
+    }
+    words.join(", ")
+}
+
+fn write(options: &Options, report: &Report) -> io::Result<()> {
     if let Some(file) = &options.tap {
         fs::write(file, report.tap())?;
     }
@@ -538,7 +543,7 @@ fn conduct(options: &Options) -> Result<u8, Stop> {
     if let Some(dir) = &options.report {
         report.write(dir)?;
     }
-    Ok(u8::from(count(&verdicts, 0, Status::Fail) > 0))
+    Ok(())
 }
 
 #[cfg(test)]
