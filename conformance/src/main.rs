@@ -34,7 +34,7 @@ use report::{Report, word};
 #[derive(Parser)]
 struct Options {
     /// The runtime under test: a path, or a name in PATH; global flags may follow after spaces
-    #[arg(long, required_unless_present_any = ["list", "shell"])]
+    #[arg(long, required_unless_present_any = ["list", "shell", "merge"])]
     runtime: Option<String>,
     /// Further runtimes to show beside it
     #[arg(long, value_delimiter = ',')]
