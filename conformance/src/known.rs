@@ -181,6 +181,13 @@ pub(crate) const KNOWN: &[Known] = &[
         "the policies are taken for bits, and the first one stays",
     ),
     known("runc version 1.1.5", "spec/idmap/*", "came with runc 1.2, for binds"),
+    known("runc version 1.1.5", "spec/namespace/any-combination*", "time namespaces came with runc 1.2"),
+    known("runc version 1.1.5", "spec/namespace/time-offsets-*", "came with runc 1.2"),
+    known(
+        "runc version 1.1.5",
+        "spec/namespace/path-of-another-type-*",
+        "the message names the kind alone, or comes from reading the path",
+    ),
     known("runc version 1.1.5", "spec/link/copy-symlink*", "an option of crun's, passed over"),
     known("runc version 1.1.5", "spec/link/src-nofollow", "an option of crun's, passed over"),
     known("runc version 1.1.5", "spec/link/dest-nofollow", "an option of crun's, passed over"),

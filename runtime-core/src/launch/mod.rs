@@ -18,7 +18,7 @@ use crate::intel_rdt;
 use crate::namespace::Kind;
 use crate::namespace::apply::flags;
 use crate::namespace::net_devices::Moved;
-use crate::plan::{ParentStep, Plan, Signal};
+use crate::plan::{ParentStep, Plan, Signal, Step};
 use crate::sys::{self, Clone3, Errno};
 
 /// What exists beside the plan when the process is made.
@@ -179,7 +179,7 @@ impl Process {
         on_ready: &mut dyn FnMut(i32, BorrowedFd<'_>) -> Result<()>,
     ) -> Result<()> {
         let oom_kills = surroundings.cgroup.oom_kill_count().unwrap_or_default();
-        if !plan.at_birth.is_empty() {
+        if plan.init.contains(&Step::Rendezvous(Signal::Born)) {
             self.act(&plan.at_birth, plan, surroundings)?;
             self.go_on()?;
         }

@@ -83,7 +83,8 @@ pub fn create(spec: &Spec, host: &Host, cgroup: Cgroup, rdt: Option<Rdt>, option
     let maps = if new_user_namespace { Some(new_maps(linux, host)?) } else { None };
     let groups = groups(spec, host, maps.as_ref(), &mut warnings)?;
     let at_birth = at_birth(spec, host, &cgroup, maps, rdt.is_some(), &mut open);
-    if !at_birth.is_empty() {
+    // Also behind a hop, so that init's first message can't overtake the hop's, which tells who init is.
+    if !at_birth.is_empty() || topology.hop_joins.is_some() {
         init.push(Step::Rendezvous(Signal::Born));
     }
     // What an ordinary user may read, the ids of his namespace may not: while the ids are still his.
@@ -283,7 +284,9 @@ pub fn exec(process: &Process, host: &Host, target: ExecTarget) -> Result<Plan> 
     init.extend(initial.map(Step::CpuAffinity));
     // With a user namespace of its own the process loses the power to raise hard limits when it joins.
     at_birth.extend(outside_limits(process, has(Kind::User)));
-    if !at_birth.is_empty() {
+    let unprivileged = host.is_unprivileged();
+    let hops = has(Kind::Pid) && (host.in_user_namespace || unprivileged);
+    if !at_birth.is_empty() || hops {
         init.push(Step::Rendezvous(Signal::Born));
     }
     let r#final = process.exec_cpu_affinity.as_ref().and_then(|a| a.r#final.clone());
@@ -291,9 +294,8 @@ pub fn exec(process: &Process, host: &Host, target: ExecTarget) -> Result<Plan> 
     init.push(Step::Undumpable);
     // A pid namespace is joined by who clones. As for create: in a user namespace he could not come back. For an ordinary
     // user the way to all others leads through the user namespace, which he has made.
-    let unprivileged = host.is_unprivileged();
     let (mut topology, mut hop) = (super::Topology::default(), Vec::new());
-    if has(Kind::Pid) && (host.in_user_namespace || unprivileged) {
+    if hops {
         let user = (unprivileged && has(Kind::User)).then_some(Kind::User);
         let kinds: Vec<_> = user.into_iter().chain([Kind::Pid]).collect();
         topology.hop_joins = Some(kinds.clone());

@@ -45,6 +45,7 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend(mounts::mount_options());
     all.extend(more_mounts::more_mounts());
     all.extend(namespaces::namespaces());
+    all.extend(namespaces::more_namespaces());
     all.extend(namespaces::net_devices());
     all.extend(users::users());
     all.extend(devices::devices());

@@ -6,7 +6,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{bind, case, has, path, userns};
-use crate::ctx::{Ctx, Live, Out, Outcome, Patch, Stop, args, contains, ensure, eq, facts_of, namespace, push, skip};
+use crate::ctx::{
+    Bundle, Ctx, Live, Out, Outcome, Patch, Stop, args, contains, ensure, eq, facts_of, namespace, push, skip,
+};
 use crate::frame::Case;
 
 pub(super) fn namespaces() -> Vec<Case> {
@@ -311,5 +313,210 @@ pub(super) fn net_devices() -> Vec<Case> {
             &["netDevices"],
         ),
     ]);
+    all
+}
+
+/// The kinds that any container may have new, joined or from the runtime, and their names below /proc/PID/ns.
+const KINDS: [(&str, &str); 6] =
+    [("pid", "pid"), ("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("cgroup", "cgroup"), ("time", "time")];
+
+/// Whose namespace of a kind.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Whose {
+    Own,
+    Joined,
+    Runtime,
+}
+
+/// Containers with combinations of namespaces that a fixed generator picks, among them each kind in each way; what they
+/// are in is read off /proc.
+fn combinations(x: &Ctx, user: Whose) -> Outcome {
+    let bare = |c: &mut Value| {
+        // Without what takes power over a namespace that may be another's: sysfs, mqueue, in a user namespace procfs.
+        let kept = |m: &Value| m["type"] == "tmpfs" || m["type"] == "proc" && user == Whose::Runtime;
+        c["mounts"].as_array_mut().into_iter().for_each(|m| m.retain(kept));
+        c["hostname"] = json!("");
+    };
+    let own = |b: &Bundle| -> Outcome {
+        for d in ["", "proc", "sys", "dev", "tmp", "etc", "dir"] {
+            std::os::unix::fs::chown(b.rootfs.join(d), Some(100_000), Some(200_000))?;
+        }
+        Ok(())
+    };
+    let live = |patch: &dyn Fn(&mut Value)| -> Result<Live, Stop> {
+        let b = x.bundle(|c| {
+            args(c, "wait");
+            bare(c);
+            patch(c);
+        })?;
+        own(&b)?;
+        x.live_bundle(b)
+    };
+    let donor = live(&|c| {
+        KINDS.iter().for_each(|(kind, _)| namespace(c, kind, Some(json!({"type": kind}))));
+        if user == Whose::Joined {
+            userns(c);
+        }
+    })?;
+    let ns = |pid: &str, name: &str| fs::read_link(format!("/proc/{pid}/ns/{name}"));
+    let mut state = 12_345u32;
+    for round in 0..24 {
+        let choice: Vec<Whose> = (0..KINDS.len())
+            .map(|at| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                // The first rounds make sure that each kind is there in each way, alone.
+                let picked =
+                    if round < 12 { if at == round / 2 { 1 + round as u32 % 2 } else { 0 } } else { state >> 16 };
+                [Whose::Own, Whose::Joined, Whose::Runtime][picked as usize % 3]
+            })
+            .collect();
+        let one = live(&|c| {
+            for ((kind, name), whose) in KINDS.iter().zip(&choice) {
+                let path = format!("/proc/{}/ns/{name}", donor.pid);
+                namespace(
+                    c,
+                    kind,
+                    match whose {
+                        Whose::Own => Some(json!({"type": kind})),
+                        Whose::Joined => Some(json!({"type": kind, "path": path})),
+                        Whose::Runtime => None,
+                    },
+                );
+            }
+            match user {
+                Whose::Own => userns(c),
+                Whose::Joined => {
+                    let path = format!("/proc/{}/ns/user", donor.pid);
+                    namespace(c, "user", Some(json!({"type": "user", "path": path})));
+                }
+                Whose::Runtime => {}
+            }
+        })?;
+        let own_pid = std::process::id().to_string();
+        for ((kind, name), whose) in KINDS.iter().zip(&choice).chain([(&("user", "user"), &user)]) {
+            let (it, theirs, ours) =
+                (ns(&one.pid.to_string(), name)?, ns(&donor.pid.to_string(), name)?, ns(&own_pid, name)?);
+            let right = match whose {
+                Whose::Own => it != theirs && it != ours,
+                Whose::Joined => it == theirs,
+                Whose::Runtime => it == ours,
+            };
+            ensure(right, format_args!("{kind} of {choice:?} (user {user:?}) is {it:?}, the runtime's is {ours:?}"))?;
+        }
+        x.rt(["delete", "--force", &one.id])?.ok()?;
+        ensure(Path::new(&format!("/proc/{}", donor.pid)).exists(), "the other container has ended")?;
+    }
+    Ok(())
+}
+
+pub(super) fn more_namespaces() -> Vec<Case> {
+    const NS: &str = "config-linux.md Namespaces";
+    let mut all = vec![
+        case("namespace/any-combination", NS, |x| combinations(x, Whose::Runtime)),
+        case("namespace/any-combination-new-user", NS, |x| combinations(x, Whose::Own)),
+        case("namespace/any-combination-joined-user", NS, |x| combinations(x, Whose::Joined)),
+        case("namespace/shared-pid", "config-linux.md Namespaces: pid of another container", |x| {
+            let first = x.live(|_| ())?;
+            let there = format!("/proc/{}/ns/pid", first.pid);
+            let b = x.bundle(|c| {
+                namespace(c, "pid", Some(json!({"type": "pid", "path": there})));
+                args(c, "wait");
+            })?;
+            let second = x.live_bundle(b)?;
+            let f = facts_of(&x.rt(["exec", &second.id, "/probe", "report", "/proc"])?.ok()?)?;
+            ensure(has(&path(&f, "/proc")["list"], "1"), "the other container's first process is not seen")?;
+            ensure(f["pid"] != json!(1), "it is the first process")?;
+            // One ends without the other, and not the other way around.
+            x.rt(["kill", &second.id, "KILL"])?.ok()?;
+            x.gone(second.pid)?;
+            x.status(&first.id, "running")?;
+            x.rt(["delete", &second.id])?.ok()?;
+            let b = x.bundle(|c| {
+                namespace(c, "pid", Some(json!({"type": "pid", "path": there})));
+                args(c, "wait");
+            })?;
+            let third = x.live_bundle(b)?;
+            x.kill(&first)?;
+            x.gone(third.pid)?;
+            x.status(&third.id, "stopped")
+        }),
+        case("namespace/joined-mount", "config-linux.md Namespaces: mount with a path", |x| {
+            let unshare = Path::new("/usr/bin/unshare");
+            if !unshare.exists() {
+                return skip("no unshare(1)");
+            }
+            let probe = x.job.probe.to_string_lossy().into_owned();
+            let mut donor = x.program(unshare, ["--mount", "--propagation", "private", &probe, "wait"]).spawn()?;
+            donor.expect("ready")?;
+            let there = format!("/proc/{}/ns/mnt", donor.child.id());
+            let b = x.bundle(|c| namespace(c, "mount", Some(json!({"type": "mount", "path": there}))))?;
+            let f = facts_of(&x.run(&b)?.ok()?)?;
+            let want = fs::read_link(&there)?;
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(donor.child.id() as i32), nix::sys::signal::SIGKILL)?;
+            eq("mnt", f["ns"]["mnt"].as_str(), want.to_str())
+        }),
+        case("namespace/time-offsets-felt", "config-linux.md Offset for Time Namespace", |x| {
+            let offsets = |c: &mut Value| {
+                namespace(c, "time", Some(json!({"type": "time"})));
+                c["linux"]["timeOffsets"] = json!({"monotonic": {"secs": 864_000}, "boottime": {"secs": 1_728_000}});
+            };
+            let now = |id| nix::time::clock_gettime(id).map(|t| t.tv_sec());
+            let (boot, mono) = (now(nix::time::ClockId::CLOCK_BOOTTIME)?, now(nix::time::ClockId::CLOCK_MONOTONIC)?);
+            let live = x.live(offsets)?;
+            // Also for those who enter.
+            let f = facts_of(&x.rt(["exec", &live.id, "/probe", "report"])?.ok()?)?;
+            let felt = |what: &str, before: i64| f[what].as_i64().unwrap_or_default() - before;
+            ensure(
+                (864_000..864_100).contains(&felt("monotonic", mono)),
+                format_args!("monotonic {}", f["monotonic"]),
+            )?;
+            ensure((1_728_000..1_728_100).contains(&felt("boottime", boot)), format_args!("boottime {}", f["boottime"]))
+        }),
+        case("namespace/time-offsets-negative", "config-linux.md Offset for Time Namespace", |x| {
+            let f = x.facts(|c| {
+                namespace(c, "time", Some(json!({"type": "time"})));
+                c["linux"]["timeOffsets"] = json!({"boottime": {"secs": -1, "nanosecs": 500_000_000}});
+            })?;
+            let text = f["timens_offsets"].as_str().unwrap_or_default();
+            let line: Vec<&str> = text.lines().nth(1).unwrap_or_default().split_whitespace().collect();
+            eq("offsets", line, vec!["boottime", "-1", "500000000"])
+        }),
+        case("namespace/time-offsets-without", "config-linux.md Offset for Time Namespace: they need a new one", |x| {
+            let b = x.bundle(|c| c["linux"]["timeOffsets"] = json!({"boottime": {"secs": 1}}))?;
+            let out = x.run(&b)?;
+            ensure(out.status != 0, "it was accepted")?;
+            contains("the message", &out.stderr, &["time"])
+        }),
+        case("namespace/duplicate", "config-linux.md Namespaces: an error if a type is listed twice", |x| {
+            let b = x.bundle(|c| push(&mut c["linux"]["namespaces"], json!({"type": "uts"})))?;
+            let out = x.run(&b)?;
+            ensure(out.status != 0, "it was accepted")?;
+            contains("the message", &out.stderr, &["uts"])
+        }),
+    ];
+    for (kind, _) in KINDS.into_iter().chain([("mount", "mnt"), ("user", "user")]) {
+        all.push(case(
+            &format!("namespace/path-of-another-type-{kind}"),
+            "config-linux.md Namespaces: path of another type",
+            move |x| {
+                // A namespace of another kind, a file that is none, and nothing at all.
+                let other = if kind == "uts" { "ipc" } else { "uts" };
+                for file in [format!("/proc/1/ns/{other}"), "/etc/passwd".to_owned(), "/nonexistent".to_owned()] {
+                    let b = x.bundle(|c| {
+                        namespace(c, kind, Some(json!({"type": kind, "path": file})));
+                        if kind == "user" {
+                            c["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
+                            c["linux"]["gidMappings"] = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
+                        }
+                    })?;
+                    let out = x.run(&b)?;
+                    ensure(out.status != 0, format_args!("{file} was accepted"))?;
+                    ensure(!out.stdout.contains("\"uid\""), "the program ran")?;
+                    contains("the message", &out.stderr, &[&file])?;
+                }
+                Ok(())
+            },
+        ));
+    }
     all
 }
