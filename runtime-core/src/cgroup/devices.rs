@@ -488,4 +488,131 @@ mod tests {
             }
         }
     }
+
+    /// The kernel's v1 device controller (security/device_cgroup.c), as it is written there: a behaviour and a list of
+    /// exceptions that is searched from its beginning. A `*` is `u32::MAX`.
+    #[derive(Default)]
+    struct Controller {
+        allow: bool,
+        exceptions: Vec<(char, [u32; 2], u8)>,
+    }
+
+    impl Controller {
+        fn write(&mut self, allow: bool, rule: &DeviceRule) {
+            let Some(kind) = rule.kind else {
+                *self = Controller { allow, exceptions: Vec::new() };
+                return;
+            };
+            let kind = if kind == DeviceKind::Block { 'b' } else { 'c' };
+            let numbers = [rule.major, rule.minor].map(|n| n.unwrap_or(u32::MAX));
+            let access = u8::from(rule.read) | u8::from(rule.write) << 1 | u8::from(rule.mknod) << 2;
+            let same = self.exceptions.iter().position(|(k, n, _)| (*k, *n) == (kind, numbers));
+            match (same, allow == self.allow) {
+                (Some(at), false) => self.exceptions[at].2 |= access,
+                (None, false) => self.exceptions.push((kind, numbers, access)),
+                (Some(at), true) => {
+                    self.exceptions[at].2 &= !access;
+                    self.exceptions.retain(|(.., access)| *access != 0);
+                }
+                (None, true) => {}
+            }
+        }
+
+        /// Whether a rule would take something out of the middle of a wider exception, which the kernel ignores without a
+        /// word and runc refuses.
+        fn makes_a_hole(&self, rule: &DeviceRule) -> bool {
+            let kind = match rule.kind {
+                None => return false,
+                Some(DeviceKind::Block) => 'b',
+                Some(_) => 'c',
+            };
+            let numbers = [rule.major, rule.minor].map(|n| n.unwrap_or(u32::MAX));
+            let access = u8::from(rule.read) | u8::from(rule.write) << 1 | u8::from(rule.mknod) << 2;
+            rule.allow == self.allow
+                && self.exceptions.iter().any(|(k, n, has)| {
+                    let wider = (0..2).all(|i| n[i] == numbers[i] || n[i] == u32::MAX) && *n != numbers;
+                    *k == kind && wider && has & access != 0
+                })
+        }
+
+        fn permits(&self, kind: char, numbers: [u32; 2], access: u8) -> bool {
+            let found = self.exceptions.iter().any(|(k, n, has)| {
+                let matches = *k == kind && (0..2).all(|i| n[i] == u32::MAX || n[i] == numbers[i]);
+                // Partially where exceptions deny, as a whole where they allow.
+                matches && if self.allow { access & has != 0 } else { access & !has == 0 }
+            });
+            found != self.allow
+        }
+    }
+
+    /// Numbers that are the same in each run (xorshift64).
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, end: u64) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0 % end
+        }
+
+        fn rule(&mut self) -> DeviceRule {
+            // Few numbers, so that rules meet.
+            let number = |r: &mut Random| [None, Some(1), Some(2), Some(3)][r.below(4) as usize];
+            let kind = match self.below(8) {
+                0 => None,
+                1..=3 => Some(DeviceKind::Block),
+                _ => Some(DeviceKind::Char),
+            };
+            let (major, minor, access) = (number(self), number(self), 1 + self.below(7));
+            let [read, write, mknod] = [READ, WRITE, MKNOD].map(|bit| access as u8 & bit != 0);
+            DeviceRule { allow: self.below(2) == 0, kind, major, minor, read, write, mknod }
+        }
+    }
+
+    /// 4,000 lists of rules, each with all questions that can be asked: the program, and the writes for v1, against what
+    /// the kernel's own controller would make of the rules as they are.
+    #[test]
+    fn lists_of_rules_mean_what_they_mean_to_the_kernel() {
+        let mut random = Random(0x0bad_5eed);
+        let (mut refused, mut asked) = (0, 0);
+        for _ in 0..4000 {
+            let rules: Vec<_> = (0..random.below(9)).map(|_| random.rule()).collect();
+            let mut controller = Controller::default();
+            let mut hole = false;
+            for rule in &rules {
+                hole |= controller.makes_a_hole(rule);
+                controller.write(rule.allow, rule);
+            }
+            let list = match AccessList::of(&rules) {
+                Ok(list) => list,
+                Err(error) => {
+                    assert!(hole, "{error}: {rules:?}");
+                    refused += 1;
+                    continue;
+                }
+            };
+            assert!(!hole, "{rules:?}");
+            let mut written = Controller { allow: true, ..Controller::default() };
+            for (file, value) in list.writes() {
+                let allow = file == "devices.allow";
+                written.write(allow, &rule(&format!("{}{value}", if allow { '+' } else { '-' })));
+            }
+            let program = list.program();
+            for (kind, kernel_kind) in [('b', BPF_DEVCG_DEV_BLOCK), ('c', BPF_DEVCG_DEV_CHAR)] {
+                for (major, minor) in (0..=4).flat_map(|major| (0..=4).map(move |minor| (major, minor))) {
+                    for access in 1..=ALL {
+                        let kernel_access = (access >> 2) | (access & 3) << 1;
+                        let context = [u32::from(kernel_access) << 16 | kernel_kind.cast_unsigned(), major, minor];
+                        let expect = controller.permits(kind, [major, minor], access);
+                        let what = || format!("{rules:?}: {kind} {major}:{minor} {access}");
+                        assert_eq!(run(&program, context) == 1, expect, "{}", what());
+                        assert_eq!(written.permits(kind, [major, minor], access), expect, "{}", what());
+                        asked += 1;
+                    }
+                }
+            }
+        }
+        assert!(refused > 200 && asked > 500_000, "{refused} lists refused, {asked} questions asked");
+    }
 }
