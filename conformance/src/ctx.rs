@@ -115,6 +115,8 @@ pub(crate) struct Job {
     pub rounds: u32,
     /// Sources of OCI runtime-tools, and where the programs are that were built from them.
     pub runtime_tools: Option<(PathBuf, PathBuf)>,
+    /// A runtime to compare with.
+    pub reference: Option<PathBuf>,
     /// The fixture that is there.
     pub stage: Option<crate::fixture::Stage>,
     /// Whether to try everything where a sample is tried otherwise.

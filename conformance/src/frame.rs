@@ -383,6 +383,8 @@ pub(crate) struct Setting {
     pub rounds: u32,
     /// Sources of OCI runtime-tools, and where the programs are that were built from them.
     pub runtime_tools: Option<(PathBuf, PathBuf)>,
+    /// A runtime to compare with.
+    pub reference: Option<PathBuf>,
     /// Instead of each case's own limit.
     pub timeout: Option<Duration>,
 }
@@ -423,6 +425,7 @@ pub(crate) fn run_all(
                             full: setting.full,
                             rounds: setting.rounds,
                             runtime_tools: setting.runtime_tools.clone(),
+                            reference: setting.reference.clone(),
                             stage: None,
                         };
                         let staged = match cases[c].fixture {

@@ -74,6 +74,10 @@ struct Options {
     /// How often each race of the suite `security` is run; without it 60 times, with `--full` 500
     #[arg(long)]
     rounds: Option<u32>,
+    /// The runtime that the cases `cgroups/compared/*` compare with, on the machine where they run: a path, or a name in PATH;
+    /// without it runc, if there is one
+    #[arg(long)]
+    reference: Option<PathBuf>,
     /// Time limit of each case in seconds, instead of its own
     #[arg(long)]
     timeout: Option<u64>,
@@ -362,6 +366,10 @@ fn run_here(options: &Options, cases: &[&Case], names: &[&str], scratch: &Path) 
         jobs: options.jobs.max(1),
         rounds: options.rounds.unwrap_or(if options.full { 500 } else { 60 }).max(1),
         runtime_tools,
+        reference: match &options.reference {
+            Some(path) => Some(locate(path)?),
+            None => locate(Path::new("runc")).ok(),
+        },
         timeout: options.timeout.map(Duration::from_secs),
     };
     if options.stream {
@@ -391,6 +399,7 @@ fn passed_on(options: &Options) -> Vec<String> {
     }
     args.extend(options.rounds.map(|n| format!("--rounds={n}")));
     args.extend(options.timeout.map(|n| format!("--timeout={n}")));
+    args.extend(options.reference.iter().map(|path| format!("--reference={}", path.display())));
     if options.full {
         args.push("--full".to_owned());
     }

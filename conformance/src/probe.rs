@@ -147,6 +147,7 @@ fn run(name: &str, args: &[String]) -> io::Result<Value> {
             f.write_all(args[1..].join(" ").as_bytes())?;
             ok
         }
+        "write-direct" => write_direct(arg(0)?, num(1)? as usize)?,
         "open" => {
             let mode = args.get(1).map_or("r", String::as_str);
             fs::OpenOptions::new()
@@ -327,6 +328,20 @@ fn hammer(file: &str) -> io::Result<Value> {
         }
     }
     Ok(json!({"done": done, "failed": failed}))
+}
+
+/// Writes past the page cache, 64 KiB at a time; how long that took.
+fn write_direct(file: &str, bytes: usize) -> io::Result<Value> {
+    const CHUNK: usize = 65536;
+    let mut file = fs::OpenOptions::new().write(true).custom_flags(nix::libc::O_DIRECT).open(file)?;
+    // Memory for direct I/O must be aligned as the device's blocks are.
+    let buffer = vec![0x55; CHUNK + 4096];
+    let start = buffer.as_ptr().align_offset(4096);
+    let begin = std::time::Instant::now();
+    for _ in 0..bytes / CHUNK {
+        file.write_all(&buffer[start..start + CHUNK])?;
+    }
+    Ok(json!({"seconds": begin.elapsed().as_secs_f64()}))
 }
 
 /// Starts up to `n` sleeping children; tells how many could be started and why the next could not; ends them again.

@@ -21,8 +21,7 @@ const POINTER: &str = "/linux/resources/devices";
 
 /// Rules that every container has behind its own, so that they can't be taken away: engines rely on it (podman's
 /// only rule is "deny all"). Where `linux.devices` lists the path, the default is left out, as runc does.
-/// runc before 1.2 allowed `c 10:200` (/dev/net/tun) as well.
-const DEFAULTS: [(&str, Target, u8); 10] = [
+const DEFAULTS: [(&str, Target, u8); 11] = [
     ("", target('c', None, None), MKNOD),
     ("", target('b', None, None), MKNOD),
     ("/dev/null", target('c', Some(1), Some(3)), ALL),
@@ -33,6 +32,8 @@ const DEFAULTS: [(&str, Target, u8); 10] = [
     ("/dev/urandom", target('c', Some(1), Some(9)), ALL),
     ("", target('c', Some(136), None), ALL),  // pseudoterminals
     ("", target('c', Some(5), Some(2)), ALL), // /dev/ptmx
+    // /dev/net/tun: runc 1.2.0 took it away, and 1.2.4 gave it back, as VPN clients in containers had been relying on it.
+    ("", target('c', Some(10), Some(200)), ALL),
 ];
 
 /// A set of devices. `None` is every number.
@@ -363,9 +364,9 @@ mod tests {
             let rules: Vec<_> = rules.iter().map(|text| rule(text)).collect();
             AccessList::new(&rules, devices).map(|list| list.exceptions.len()).map_err(|e| e.to_string())
         };
-        assert_eq!(count(&[], &[]), Ok(10));
-        assert_eq!(count(&["-a", "-c 1:3 rwm"], &[]), Ok(10));
-        assert_eq!(count(&["-a"], &[null]), Ok(9));
+        assert_eq!(count(&[], &[]), Ok(11));
+        assert_eq!(count(&["-a", "-c 1:3 rwm"], &[]), Ok(11));
+        assert_eq!(count(&["-a"], &[null]), Ok(10));
         assert_eq!(count(&["+a"], &[]), Ok(0));
         let empty = "/linux/resources/devices/0/access: empty";
         assert_eq!(count(&["-c 1:3 x"], &[]), Err(empty.into()));

@@ -252,7 +252,7 @@ mod tests {
             refusable(write(2, "devices.allow", text("b *:* m"), "/linux/resources/devices")),
         ];
         assert_eq!(cgroup.writes[..5], head);
-        assert_eq!(cgroup.writes.len(), 4 + 10);
+        assert_eq!(cgroup.writes.len(), 4 + 11);
         assert_eq!((cgroup.devices, cgroup.best_effort), (None, true));
 
         let error = plan(&linux, "id", &v2(), Options::default()).unwrap_err().to_string();

@@ -1,5 +1,11 @@
 //! Resources: what is asked for is in the control files, can be changed while the container runs, is reported, and holds.
-//! The suites `cli` and `spec` have the flags and the properties one by one; here is what takes a container at work.
+//! The suites `cli` and `spec` have the flags and the properties one by one; here is what takes a container at work
+//! (`measured`: what a limit does, not what its file says), whole lists of device rules (`devices`), and documents made
+//! up at random, which another runtime must take in the same way (`compared`).
+
+mod compared;
+mod devices;
+mod measured;
 
 use std::fs;
 use std::path::Path;
@@ -7,20 +13,44 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::ctx::{Ctx, Live, Outcome, Stop, args, contains, ensure, eq, fail, namespace, patience, push, skip};
+use crate::ctx::{Bundle, Ctx, Live, Outcome, Stop, args, contains, ensure, eq, fail, namespace, patience, push, skip};
 use crate::frame::Case;
 
 fn case(name: &str, checks: &'static str, run: impl Fn(&Ctx) -> Outcome + Send + Sync + 'static) -> Case {
     Case::new("cgroups", name, checks, run)
 }
 
+/// A case that takes longer than most.
+fn long(seconds: u64, case: Case) -> Case {
+    Case { timeout: Duration::from_secs(seconds), ..case }
+}
+
 pub(crate) fn cases() -> Vec<Case> {
     let mut all = settings();
     all.extend(updates());
     all.extend(events());
-    all.extend(limits_hold());
+    all.extend(measured::cases());
+    all.extend(devices::cases());
+    all.extend(compared::cases());
     all.extend(life());
+    all.extend(delegation());
     all
+}
+
+/// Numbers that are the same in every run (xorshift64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+
+    fn one<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        &all[self.below(all.len() as u64) as usize]
+    }
 }
 
 /// A control file of the container, by its names on v1 and v2.
@@ -305,21 +335,6 @@ fn updates() -> Vec<Case> {
             }
             x.status(&live.id, "running")
         }),
-        case("update/devices-stay", "runc#2204: no update takes the devices away, not for an instant", |x| {
-            let mut live = x.live(|c| args(c, "hammer /dev/null"))?;
-            let has_pids = needs(x, ["pids", "pids"]).is_ok();
-            for limit in 100..100 + 150 / x.job.slow.min(5) {
-                let mut resources = json!({"devices": [{"allow": false, "access": "rwm"}]});
-                if has_pids {
-                    resources["pids"] = json!({"limit": limit});
-                }
-                update(x, &live, &resources)?.ok()?;
-            }
-            x.rt(["kill", &live.id, "TERM"])?.ok()?;
-            let result: Value = serde_json::from_str(&live.out.line()?)?;
-            eq("failed writes", result.pointer("/result/failed"), Some(&json!(0)))?;
-            ensure(result.pointer("/result/done").and_then(Value::as_u64) > Some(100), "it hardly wrote")
-        }),
     ];
     // flag, value, controllers, v1 file and content, v2 file and content
     type Flag = (&'static str, &'static str, [&'static str; 2], [&'static str; 2], [&'static str; 2]);
@@ -463,87 +478,6 @@ fn events() -> Vec<Case> {
     ]
 }
 
-/// What the limits do to who goes beyond them.
-fn limits_hold() -> Vec<Case> {
-    vec![
-        case("holds/cpu-quota", "a fifth of a processor is a fifth of a processor", |x| {
-            needs(x, ["cpu", "cpu"])?;
-            let quota = json!({"cpu": {"quota": 20_000, "period": 100_000}});
-            let live = x.live(|c| {
-                with(c, &quota);
-                args(c, "burn");
-            })?;
-            let (begin, before) = (Instant::now(), used(x, &live.id)?);
-            std::thread::sleep(Duration::from_millis(2500));
-            let percent = (used(x, &live.id)? - before) as f64 * 100.0 / begin.elapsed().as_nanos() as f64;
-            ensure(percent < 23.0, format_args!("it got {percent:.1} %"))?;
-            if percent < 17.0 {
-                // Was it the quota, or are others at work here?
-                let stat = read(x, &live.id, "cpu", ["cpu.stat"; 2])?;
-                let throttled: u64 =
-                    stat.lines().find_map(|l| l.strip_prefix("nr_throttled ")?.parse().ok()).unwrap_or(0);
-                ensure(throttled < 20, format_args!("it got {percent:.1} %: {stat}"))?;
-                return skip(format!("the machine is too busy: it got {percent:.1} % without being held back"));
-            }
-            Ok(())
-        }),
-        case("holds/memory", "64 MiB kill who wants 128", |x| {
-            needs(x, ["memory", "memory"])?;
-            let b = x.bundle(|c| {
-                with(c, &json!({"memory": {"limit": 67_108_864, "swap": 67_108_864}}));
-                args(c, "eat 134217728");
-            })?;
-            x.run(&b)?.exits(137).map(drop)
-        }),
-        case("holds/pids", "ten processes, not eleven", |x| {
-            needs(x, ["pids", "pids"])?;
-            let b = x.bundle(|c| {
-                with(c, &json!({"pids": {"limit": 10}}));
-                args(c, "spawn 20");
-            })?;
-            let got = x.run(&b)?.ok()?.results();
-            eq("beside the first", &got[0], &json!({"started": 9, "error": "EAGAIN"}))
-        }),
-        case("holds/devices", "a device that is not on the list is there and can't be opened", |x| {
-            let b = x.bundle(|c| {
-                for (name, minor) in [("listed", 11), ("unlisted", 10)] {
-                    let device =
-                        json!({"path": format!("/dev/{name}"), "type": "c", "major": 10, "minor": 200 + minor});
-                    push(&mut c["linux"]["devices"], device);
-                }
-                let rule = json!({"allow": true, "type": "c", "major": 10, "minor": 211, "access": "r"});
-                push(&mut c["linux"]["resources"]["devices"], rule);
-                args(c, "open /dev/listed r , open /dev/unlisted r , open /dev/listed w");
-            })?;
-            let got = x.run(&b)?.ok()?.results();
-            // Nothing answers to these numbers: who may open gets to hear that.
-            let allowed = got.first().is_some_and(|v| v == "ENODEV" || v == "ENXIO" || v == "ok");
-            ensure(allowed, format_args!("listed: {got:?}"))?;
-            eq("unlisted, and for writing", &got[1..], &[json!("EPERM"), json!("EPERM")][..])
-        }),
-        case("holds/pause", "frozen is frozen, and continues", |x| {
-            let live = x.live(|c| args(c, "burn"))?;
-            let grows = |x: &Ctx, limit: Duration| -> Result<bool, Stop> {
-                let (before, end) = (used(x, &live.id)?, Instant::now() + limit);
-                while Instant::now() < end {
-                    std::thread::sleep(Duration::from_millis(50));
-                    if used(x, &live.id)? != before {
-                        return Ok(true);
-                    }
-                }
-                Ok(false)
-            };
-            ensure(grows(x, patience(Duration::from_secs(5)))?, "it does not run")?;
-            x.rt(["pause", &live.id])?.ok()?;
-            x.status(&live.id, "paused")?;
-            ensure(!grows(x, Duration::from_millis(400))?, "it runs while it is paused")?;
-            x.rt(["resume", &live.id])?.ok()?;
-            x.status(&live.id, "running")?;
-            ensure(grows(x, patience(Duration::from_secs(5)))?, "it does not run after resume")
-        }),
-    ]
-}
-
 /// What the container makes in its cgroup, and what `exec` finds there.
 fn life() -> Vec<Case> {
     vec![
@@ -584,6 +518,73 @@ fn life() -> Vec<Case> {
             }
             Ok(())
         }),
+        case("life/occupied", "contract 4: a cgroup in which somebody lives is not taken over", |x| {
+            let live = x.live(|_| ())?;
+            let b = x.bundle(|c| c["linux"]["cgroupsPath"] = json!(format!("{}/{}", x.job.cgroup, live.id)))?;
+            let text = "container's cgroup is not empty: 1 process(es) found";
+            let out = x.rt(["create", "--bundle", b.dir(), &b.id])?;
+            ensure(out.status != 0, "it was taken over")?;
+            contains("stderr", &out.stderr, &[text])?;
+            x.status(&live.id, "running")
+        }),
+        case("life/frozen", "contract 4: neither is one that is frozen", |x| {
+            let b = x.bundle(|_| ())?;
+            let (controller, file, frozen) =
+                if x.job.v2 { ("", "cgroup.freeze", "1") } else { ("freezer", "freezer.state", "FROZEN") };
+            let dir = x.cgroup(&b.id, controller);
+            fs::create_dir_all(&dir)?;
+            fs::write(dir.join(file), frozen)?;
+            let out = x.rt(["create", "--bundle", b.dir(), &b.id])?;
+            fs::write(dir.join(file), if x.job.v2 { "0" } else { "THAWED" })?;
+            fs::remove_dir(&dir)?;
+            ensure(out.status != 0, "it was taken over")?;
+            contains("stderr", &out.stderr, &["container's cgroup unexpectedly frozen"])
+        }),
+        case("life/below-frozen", "neither is one below: nothing would ever happen in it", |x| {
+            let b = x.bundle(|_| ())?;
+            let (controller, file, frozen) =
+                if x.job.v2 { ("", "cgroup.freeze", "1") } else { ("freezer", "freezer.state", "FROZEN") };
+            let (outer, below) = (format!("{}outer", x.job.tag), format!("{}outer/a/b", x.job.tag));
+            let path = format!("{}/{below}", x.job.cgroup);
+            let config = fs::read_to_string(b.path("config.json"))?;
+            let mut config: Value = serde_json::from_str(&config)?;
+            config["linux"]["cgroupsPath"] = json!(path);
+            fs::write(b.path("config.json"), config.to_string())?;
+            let dir = x.cgroup(&outer, controller);
+            fs::create_dir_all(&dir)?;
+            fs::write(dir.join(file), frozen)?;
+            // A runtime that waits for the process is ended, and what it began must still be possible to remove.
+            let mut create = x.cmd(["create", "--bundle", b.dir(), &b.id]).spawn()?;
+            let pid = rustix::process::Pid::from_child(&create.child);
+            let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
+            let ended = crate::ctx::wait_fd(&pidfd, Duration::from_secs(8));
+            fs::write(dir.join(file), if x.job.v2 { "0" } else { "THAWED" })?;
+            let status = create.wait()?;
+            let stderr = create.stderr();
+            x.rt(["delete", "--force", &b.id])?;
+            let left = dir.join("a").exists();
+            for dir in ["a/b", "a", ""] {
+                let _ = fs::remove_dir(x.cgroup(&outer, controller).join(dir));
+            }
+            ended?;
+            ensure(status != 0, "it was made")?;
+            contains("stderr", &stderr, &["container's cgroup unexpectedly frozen"])?;
+            ensure(!left, "parents are left")
+        }),
+        case("life/parents-go", "parents that were made for a container go with it", |x| {
+            let path = format!("{}/{}outer/a/b", x.job.cgroup, x.job.tag);
+            let b = x.bundle(|c| {
+                args(c, "wait");
+                c["linux"]["cgroupsPath"] = json!(path);
+            })?;
+            let live = x.live_bundle(b)?;
+            let controller = if x.job.v2 { "" } else { "freezer" };
+            let outer = x.cgroup(&format!("{}outer", x.job.tag), controller);
+            ensure(outer.join("a/b").is_dir(), format_args!("no {}/a/b", outer.display()))?;
+            x.kill(&live)?;
+            x.rt(["delete", &live.id])?.ok()?;
+            ensure(!outer.exists(), format_args!("{} is still there", outer.display()))
+        }),
         case("life/exec-below", "runc exec --cgroup", |x| {
             x.needs_v1("pids")?;
             let live = x.live(|_| ())?;
@@ -598,6 +599,80 @@ fn life() -> Vec<Case> {
                 ensure(out.status != 0, format_args!("{wrong} was accepted"))?;
             }
             Ok(())
+        }),
+    ]
+}
+
+/// To whom the container's cgroup belongs, on v2.
+fn delegation() -> Vec<Case> {
+    const CGROUP: &str = "/sys/fs/cgroup";
+    /// The owner of the container's cgroup, of a file that is delegated, and of one that is not.
+    fn owners(x: &Ctx, id: &str) -> Result<[u32; 3], Stop> {
+        use std::os::unix::fs::MetadataExt;
+        let dir = x.cgroup(id, "");
+        let owner = |name: &str| fs::metadata(dir.join(name)).map(|metadata| metadata.uid());
+        Ok([owner(".")?, owner("cgroup.procs")?, owner("cgroup.max.depth")?])
+    }
+    fn config(c: &mut Value, user_namespace: bool, option: &str) {
+        let mount = json!({"destination": CGROUP, "type": "cgroup", "source": "cgroup", "options": ["nosuid", option]});
+        push(&mut c["mounts"], mount);
+        if user_namespace {
+            push(&mut c["linux"]["namespaces"], json!({"type": "user"}));
+            for ids in ["uidMappings", "gidMappings"] {
+                c["linux"][ids] = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+            }
+        }
+    }
+    fn own(b: &Bundle) -> Outcome {
+        for dir in ["", "proc", "sys", "dev", "tmp", "etc", "dir"] {
+            std::os::unix::fs::chown(b.rootfs.join(dir), Some(100_000), Some(100_000))?;
+        }
+        Ok(())
+    }
+    let only_v2 = |x: &Ctx| if x.job.v2 { Ok(()) } else { skip("v1 can't be delegated") };
+    vec![
+        case("delegation/user-namespace", "runc: the container's root manages what is below its cgroup", move |x| {
+            only_v2(x)?;
+            let b = x.bundle(|c| {
+                config(c, true, "rw");
+                args(
+                    c,
+                    &format!(
+                        "mkdir {CGROUP}/below , write {CGROUP}/below/cgroup.procs 0 , cat {CGROUP}/below/cgroup.procs , \
+                         write {CGROUP}/cgroup.max.depth 5 , write {CGROUP}/cgroup.procs 0 , wait"
+                    ),
+                );
+            })?;
+            own(&b)?;
+            let mut out = x.cmd(["run", "-d", "--bundle", b.dir(), &b.id]).spawn()?;
+            out.started()?;
+            let mut next = || Ok::<Value, Stop>(serde_json::from_str::<Value>(&out.line()?)?["result"].take());
+            eq("mkdir", next()?, json!("ok"))?;
+            eq("move", next()?, json!("ok"))?;
+            eq("who is there", next()?, json!("1\n"))?;
+            eq("the limits of the whole", next()?, json!("EACCES"))?;
+            eq("move back", next()?, json!("ok"))?;
+            eq("owners", owners(x, &b.id)?, [100_000, 100_000, 0])?;
+            x.rt(["delete", "--force", &b.id])?.ok()?;
+            ensure(!x.cgroup(&b.id, "").exists(), "its cgroup is still there")
+        }),
+        case("delegation/read-only", "runc: not where the container can't write there", move |x| {
+            only_v2(x)?;
+            let b = x.bundle(|c| {
+                config(c, true, "ro");
+                args(c, "wait");
+            })?;
+            own(&b)?;
+            let live = x.live_bundle(b)?;
+            eq("owners", owners(x, &live.id)?, [0, 0, 0])
+        }),
+        case("delegation/without-user-namespace", "runc: to the user of the container's process", move |x| {
+            only_v2(x)?;
+            let live = x.live(|c| {
+                config(c, false, "rw");
+                c["process"]["user"]["uid"] = json!(1234);
+            })?;
+            eq("owners", owners(x, &live.id)?, [1234, 1234, 0])
         }),
     ]
 }
