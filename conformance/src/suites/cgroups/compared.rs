@@ -235,6 +235,7 @@ struct Reference<'a> {
 
 impl<'a> Reference<'a> {
     fn of(x: &'a Ctx) -> Result<Self, Stop> {
+        x.needs_cgroupfs()?;
         let Some(path) = x.job.reference.clone() else { return skip("no runtime to compare with") };
         let version = crate::frame::version(&path)?;
         Ok(Reference { x, path, version })
@@ -261,7 +262,11 @@ fn with_both<T>(
         rt(&["delete", "--force", &b.id])?.ok()?;
         result
     };
-    Ok((one(&own)?, one(&other)?))
+    let ours = one(&own)?;
+    let theirs = one(&other)?;
+    // What the other one leaves of a container that it refused is not to be ours.
+    let _ = fs::remove_dir(x.cgroup(&b.id, ""));
+    Ok((ours, theirs))
 }
 
 /// What is different and has no explanation.

@@ -519,6 +519,7 @@ fn life() -> Vec<Case> {
             Ok(())
         }),
         case("life/occupied", "contract 4: a cgroup in which somebody lives is not taken over", |x| {
+            x.needs_cgroupfs()?;
             let live = x.live(|_| ())?;
             let b = x.bundle(|c| c["linux"]["cgroupsPath"] = json!(format!("{}/{}", x.job.cgroup, live.id)))?;
             let text = "container's cgroup is not empty: 1 process(es) found";
@@ -528,6 +529,7 @@ fn life() -> Vec<Case> {
             x.status(&live.id, "running")
         }),
         case("life/frozen", "contract 4: neither is one that is frozen", |x| {
+            x.needs_cgroupfs()?;
             let b = x.bundle(|_| ())?;
             let (controller, file, frozen) =
                 if x.job.v2 { ("", "cgroup.freeze", "1") } else { ("freezer", "freezer.state", "FROZEN") };
@@ -541,6 +543,7 @@ fn life() -> Vec<Case> {
             contains("stderr", &out.stderr, &["container's cgroup unexpectedly frozen"])
         }),
         case("life/below-frozen", "neither is one below: nothing would ever happen in it", |x| {
+            x.needs_cgroupfs()?;
             let b = x.bundle(|_| ())?;
             let (controller, file, frozen) =
                 if x.job.v2 { ("", "cgroup.freeze", "1") } else { ("freezer", "freezer.state", "FROZEN") };
@@ -572,6 +575,7 @@ fn life() -> Vec<Case> {
             ensure(!left, "parents are left")
         }),
         case("life/parents-go", "parents that were made for a container go with it", |x| {
+            x.needs_cgroupfs()?;
             let path = format!("{}/{}outer/a/b", x.job.cgroup, x.job.tag);
             let b = x.bundle(|c| {
                 args(c, "wait");
