@@ -248,16 +248,19 @@ impl<'a> Reference<'a> {
     }
 }
 
+/// Runs one of the two runtimes.
+type Runs<'a> = &'a dyn Fn(&[&str]) -> Result<Out, Stop>;
+
 /// Creates the bundle's container with both, one after the other; what `act` makes of each.
 fn with_both<T>(
     x: &Ctx,
     reference: &Reference<'_>,
     b: &Bundle,
-    act: &mut dyn FnMut(&dyn Fn(&[&str]) -> Result<Out, Stop>, Out) -> Result<T, Stop>,
+    act: &mut dyn FnMut(Runs<'_>, Out) -> Result<T, Stop>,
 ) -> Result<(T, T), Stop> {
     let own = |args: &[&str]| x.rt(args);
     let other = |args: &[&str]| reference.rt(args);
-    let mut one = |rt: &dyn Fn(&[&str]) -> Result<Out, Stop>| {
+    let mut one = |rt: Runs<'_>| {
         let result = rt(&["create", "--bundle", b.dir(), &b.id]).and_then(|out| act(rt, out));
         rt(&["delete", "--force", &b.id])?.ok()?;
         result

@@ -121,7 +121,7 @@ fn random(x: &Ctx) -> Outcome {
     for _ in 0..x.job.rounds * 2 / 3 {
         let rules: Vec<_> = (0..random.below(8)).map(|_| Rule::random(&mut random)).collect();
         let mut model = Controller::default();
-        let expressible = rules.iter().copied().chain(defaults()).fold(true, |all, rule| all && model.write(&rule));
+        let expressible = rules.iter().copied().chain(defaults()).all(|rule| model.write(&rule));
         let nodes: Vec<_> = ['c', 'b']
             .into_iter()
             .flat_map(|kind| MAJORS.iter().flatten().map(move |major| (kind, *major)))
