@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::{Random, case, long, with};
+use super::{Random, case, long, rounds, with};
 use crate::ctx::{Bundle, Ctx, Out, Outcome, Stop, args, ensure, fail, skip};
 use crate::frame::Case;
 
@@ -295,7 +295,7 @@ fn resources(x: &Ctx) -> Outcome {
     let reference = Reference::of(x)?;
     let (here, mut random) = (Here::of(x), Random(0x0c0f_fee0));
     let (mut taken, mut refused, mut files) = (0, 0, 0);
-    for _ in 0..x.job.rounds / 2 {
+    for _ in 0..rounds(x) / 2 {
         let document = document(&mut random, &here, x.job.v2);
         let b = x.bundle(|c| {
             with(c, &document);
@@ -326,7 +326,7 @@ fn updates(x: &Ctx) -> Outcome {
     let reference = Reference::of(x)?;
     let (here, mut random) = (Here::of(x), Random(0x0dd_ba11));
     let (mut taken, mut refused) = (0, 0);
-    for _ in 0..x.job.rounds / 4 {
+    for _ in 0..rounds(x) / 4 {
         let mut next = || {
             let mut document = document(&mut random, &here, x.job.v2);
             if let Some(all) = document.as_object_mut() {

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Random, case, long};
+use super::{Random, case, long, rounds};
 use crate::ctx::{Ctx, Outcome, args, ensure, push};
 use crate::frame::Case;
 
@@ -118,7 +118,7 @@ impl Controller {
 fn random(x: &Ctx) -> Outcome {
     let mut random = Random(0xdec1_5eed);
     let (mut refused, mut asked, mut denied) = (0, 0, 0);
-    for _ in 0..x.job.rounds * 2 / 3 {
+    for _ in 0..rounds(x) * 2 / 3 {
         let rules: Vec<_> = (0..random.below(8)).map(|_| Rule::random(&mut random)).collect();
         let mut model = Controller::default();
         let expressible = rules.iter().copied().chain(defaults()).all(|rule| model.write(&rule));

@@ -37,6 +37,11 @@ pub(crate) fn cases() -> Vec<Case> {
     all
 }
 
+/// How often to do what `--rounds` counts, where the machine is slow less often.
+fn rounds(x: &Ctx) -> u32 {
+    (x.job.rounds / x.job.slow.min(5)).max(4)
+}
+
 /// Numbers that are the same in every run (xorshift64).
 struct Random(u64);
 
