@@ -6,8 +6,44 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::case;
-use crate::ctx::{Ctx, ensure, skip};
+use crate::ctx::{Ctx, Outcome, args, contains, ensure, eq, skip};
 use crate::frame::Case;
+
+/// Loads a profile that allows all but writing to /denied, and looks whether a container and who enters it get it.
+fn confined(x: &Ctx) -> Outcome {
+    let parser = Path::new("/usr/sbin/apparmor_parser");
+    if !parser.exists() {
+        return skip("no apparmor_parser");
+    }
+    let name = format!("{}profile", x.job.tag);
+    let profile = format!(
+        "profile {name} flags=(attach_disconnected,mediate_deleted) {{\n file,\n capability,\n network,\n mount,\n ptrace,\n \
+         signal,\n unix,\n deny /denied w,\n}}\n"
+    );
+    let parse = |how: &str| x.program(parser, ["--skip-cache", how]).input(&profile)?.go()?.ok();
+    parse("--replace")?;
+    let seen = || -> Outcome {
+        let deeds = "cat /proc/self/attr/apparmor/current , write /denied x , write /allowed x";
+        let want = [json!(format!("{name} (enforce)\n")), json!("EACCES"), json!("ok")];
+        let b = x.bundle(|c| {
+            c["process"]["apparmorProfile"] = json!(name);
+            args(c, deeds);
+        })?;
+        eq("the container", x.run(&b)?.ok()?.results(), &want[..])?;
+        let live = x.live(|c| c["process"]["apparmorProfile"] = json!(name))?;
+        let words = ["exec", &live.id, "/probe"].into_iter().chain(deeds.split(' '));
+        eq("who enters it", x.rt(words)?.ok()?.results(), &want[..])?;
+        let words = ["exec", "--apparmor", "unconfined", &live.id, "/probe", "cat", "/proc/self/attr/apparmor/current"];
+        eq("exec --apparmor unconfined", x.rt(words)?.ok()?.results(), vec![json!("unconfined\n")])?;
+        let b = x.bundle(|c| c["process"]["apparmorProfile"] = json!("no-such-profile"))?;
+        let out = x.run(&b)?;
+        ensure(out.status != 0 && !out.stdout.contains("\"uid\""), "a profile that is not loaded was accepted")?;
+        contains("stderr", &out.stderr, &["apparmor"])
+    };
+    let outcome = seen();
+    parse("--remove")?;
+    outcome
+}
 
 /// A label that this machine can't give is an invalid value.
 pub(super) fn labels() -> Vec<Case> {
@@ -23,7 +59,7 @@ pub(super) fn labels() -> Vec<Case> {
     vec![
         case("label/apparmor", "config.md Linux Process: apparmorProfile", move |x| {
             if apparmor() {
-                return x.facts(|c| c["process"]["apparmorProfile"] = json!("unconfined")).map(drop);
+                return confined(x);
             }
             refused(x, &|c| c["process"]["apparmorProfile"] = json!("no-such-profile"))
         }),
