@@ -204,6 +204,8 @@ fn settings() -> Vec<Case> {
 /// Whether groups have the files of the BFQ scheduler, whose root has none.
 fn bfq(x: &Ctx, file: &str) -> bool {
     let root = if x.job.v2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/blkio" };
+    // On v2 a group has them only where its parent passes the controller on, as a runtime would have it do.
+    let _ = fs::write(Path::new(root).join("cgroup.subtree_control"), "+io");
     let dir = Path::new(root).join(format!("{}bfq", x.job.tag));
     let found = fs::create_dir(&dir).is_ok() && dir.join(file).exists();
     let _ = fs::remove_dir(&dir);
