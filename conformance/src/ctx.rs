@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt::{Debug, Display};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, PipeReader};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -121,6 +121,8 @@ pub(crate) struct Job {
     pub stage: Option<crate::fixture::Stage>,
     /// Whether to try everything where a sample is tried otherwise.
     pub full: bool,
+    /// Who executes the runtime, unless root.
+    pub user: Option<crate::user::User>,
 }
 
 /// What a finished command left.
@@ -277,14 +279,24 @@ impl<'a> Cmd<'a> {
         self
     }
 
-    fn command(&self) -> Command {
-        let mut c = if self.with.is_empty() {
+    fn command(&self) -> Result<Command, Stop> {
+        let mut with = self.with.clone();
+        if let Some(user) = self.ctx.job.user.as_ref().filter(|_| self.program == self.ctx.job.runtime) {
+            user.own(&self.ctx.job.dir)?;
+            // A tracer shall see the runtime's own system calls alone.
+            let at = with.iter().position(|op| op == "traceme").unwrap_or(with.len());
+            with.splice(at..at, user.circumstances(&self.ctx.job));
+        }
+        let mut c = if with.is_empty() {
             Command::new(&self.program)
         } else {
             let mut c = Command::new("/proc/self/exe");
-            c.arg("__exec").args(&self.with).arg("--").arg(&self.program);
+            c.arg("__exec").args(&with).arg("--").arg(&self.program);
             c
         };
+        if self.ctx.job.user.is_some() {
+            c.env("XDG_RUNTIME_DIR", self.ctx.job.dir.join("xdg"));
+        }
         c.args(&self.args);
         if let Some(env) = &self.env {
             c.env_clear().envs(env.iter().map(|(k, v)| (k, v)));
@@ -292,7 +304,16 @@ impl<'a> Cmd<'a> {
         if let Some(dir) = &self.cwd {
             c.current_dir(dir);
         }
-        c
+        Ok(c)
+    }
+
+    /// A stream of a command is whose the command is: else he could not open it again.
+    fn his<F: AsFd>(&self, stream: F) -> Result<F, Stop> {
+        if let Some(user) = &self.ctx.job.user {
+            let (uid, gid) = (nix::unistd::Uid::from_raw(user.uid), nix::unistd::Gid::from_raw(user.gid));
+            nix::unistd::fchown(&stream, Some(uid), Some(gid))?;
+        }
+        Ok(stream)
     }
 
     fn text(&self) -> String {
@@ -307,8 +328,8 @@ impl<'a> Cmd<'a> {
         let (o, e) = (self.ctx.fresh("stdout"), self.ctx.fresh("stderr"));
         let text = self.text();
         note(&text);
-        let mut command = self.command();
-        command.stdin(self.stdin).stdout(File::create(&o)?).stderr(File::create(&e)?);
+        let mut command = self.command()?;
+        command.stdout(self.his(File::create(&o)?)?).stderr(self.his(File::create(&e)?)?).stdin(self.stdin);
         let mut attempts = 0;
         let child = loop {
             match command.spawn() {
@@ -337,7 +358,7 @@ impl<'a> Cmd<'a> {
         let (reader, writer) = io::pipe()?;
         let (nothing, _) = io::pipe()?;
         drop(reader);
-        let mut command = self.command();
+        let mut command = self.command()?;
         let child = command.stdin(self.stdin).stdout(writer.try_clone()?).stderr(writer).spawn()?;
         Ok(Running { child, lines: BufReader::new(nothing), stderr: PathBuf::new(), trail: String::new() })
     }
@@ -352,7 +373,7 @@ impl<'a> Cmd<'a> {
         let text = format!("{} (until its system call {at})", self.text());
         note(&text);
         let (o, e) = (self.ctx.fresh("stdout"), self.ctx.fresh("stderr"));
-        let mut command = self.command();
+        let mut command = self.command()?;
         let child = command.stdin(self.stdin).stdout(File::create(&o)?).stderr(File::create(&e)?).spawn()?;
         drop(command);
         let pid = nix::unistd::Pid::from_raw(child.id() as i32);
@@ -422,7 +443,8 @@ impl<'a> Cmd<'a> {
         for end in [&pty.master, &pty.slave] {
             nix::fcntl::fcntl(end, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
         }
-        let mut command = self.command();
+        let mut command = self.command()?;
+        self.his(&pty.slave)?;
         let child = command.stdin(pty.slave.try_clone()?).stdout(pty.slave.try_clone()?).stderr(pty.slave).spawn()?;
         // The command's copies must go, or the master would never see the end.
         drop(command);
@@ -437,8 +459,9 @@ impl<'a> Cmd<'a> {
         note(&text);
         self.ctx.evidence(&format!("$ {text} &"));
         let (reader, writer) = io::pipe()?;
-        let mut command = self.command();
-        let child = command.stdin(self.stdin).stdout(writer).stderr(File::create(&e)?).spawn()?;
+        let mut command = self.command()?;
+        command.stdout(self.his(writer)?).stderr(self.his(File::create(&e)?)?);
+        let child = command.stdin(self.stdin).spawn()?;
         // The command holds the writer's copy; end of file must mean that the container is gone.
         drop(command);
         Ok(Running { child, lines: BufReader::new(reader), stderr: e, trail: String::new() })
@@ -753,11 +776,17 @@ impl Ctx {
         let b = self.bare_bundle()?;
         let mut config = default_config();
         config["linux"]["cgroupsPath"] = json!(self.cgroups_path(&b.id));
+        if let Some(user) = &self.job.user {
+            user.adapt(&mut config);
+        }
         if self.job.v2 {
             // With the v2 hierarchy alone there is no reason not to have the default namespaces of engines.
             push(&mut config["linux"]["namespaces"], json!({"type": "cgroup"}));
         }
         patch(&mut config);
+        if let Some(user) = &self.job.user {
+            user.adapt_changed(&self.job.case, &mut config)?;
+        }
         fs::write(b.dir.join("config.json"), serde_json::to_vec_pretty(&config)?)?;
         Ok(b)
     }

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ctx::{Ctx, Driver, Job, Outcome, Stop, patience, wait_fd};
 use crate::fixture::{self, Fixture, Fixtures};
+use crate::user::User;
 
 /// One thing that a runtime must do.
 pub(crate) struct Case {
@@ -216,7 +217,7 @@ pub(crate) fn furnish(job: &Job) -> Result<(), Stop> {
         umount_tree("/sys/fs/cgroup")?;
         mount(Some(&aside), "/sys/fs/cgroup", none, MsFlags::MS_MOVE, none)?;
     }
-    Ok(())
+    job.user.as_ref().map_or(Ok(()), |user| user.furnish(job))
 }
 
 /// Hidden command `__inner JOB`: runs the case and writes how it ended.
@@ -387,6 +388,8 @@ pub(crate) struct Setting {
     pub reference: Option<PathBuf>,
     /// Instead of each case's own limit.
     pub timeout: Option<Duration>,
+    /// Who executes the runtimes, unless root.
+    pub user: Option<User>,
 }
 
 /// Runs every case under every runtime, `jobs` at a time; `tell` hears each verdict as it comes.
@@ -427,8 +430,11 @@ pub(crate) fn run_all(
                             runtime_tools: setting.runtime_tools.clone(),
                             reference: setting.reference.clone(),
                             stage: None,
+                            user: setting.user.clone(),
                         };
+                        let excuse = job.user.as_ref().and_then(|user| user.excuse(&job.case));
                         let staged = match cases[c].fixture {
+                            _ if excuse.is_some() => crate::ctx::skip(excuse.unwrap_or_default()),
                             Some(f) => fixtures.get(f, &job, &r.to_string()).map(Some),
                             None => Ok(None),
                         };

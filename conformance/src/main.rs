@@ -13,6 +13,7 @@ mod known;
 mod probe;
 mod report;
 mod suites;
+mod user;
 mod vm;
 
 use std::collections::HashMap;
@@ -29,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use ctx::{Driver, Stop};
 use frame::{Case, Runtime, Setting, Status, Verdict};
 use report::{Report, word};
+use user::User;
 
 /// Run black-box suites against OCI runtimes.
 #[derive(Parser)]
@@ -68,6 +70,12 @@ struct Options {
     /// Everything may take this many times as long (1; on an emulated machine 10)
     #[arg(long)]
     slow: Option<u32>,
+    /// Execute the runtime as this ordinary user: NAME or UID, with FIRST:COUNT subordinate ids after a colon
+    #[arg(long)]
+    as_user: Option<String>,
+    /// With --as-user: the run's parent cgroup is his
+    #[arg(long, requires = "as_user")]
+    delegate: bool,
     /// Cases at a time
     #[arg(long, default_value_t = 2)]
     jobs: usize,
@@ -175,6 +183,8 @@ fn try_exec(args: &[String]) -> io::Result<std::convert::Infallible> {
                 rustix::process::setsid()?;
                 rustix::process::ioctl_tiocsctty(io::stdin())?;
             }
+            "cgroup" => fs::write(Path::new(value).join("cgroup.procs"), "0").map_err(|e| bad(&e))?,
+            "user" => become_user(value).map_err(|e| bad(&e))?,
             // Last of all: from here on only the program's own system calls are seen.
             "traceme" => nix::sys::ptrace::traceme()?,
             "subreaper" => nix::sys::prctl::set_child_subreaper(true)?,
@@ -197,6 +207,16 @@ fn try_exec(args: &[String]) -> io::Result<std::convert::Infallible> {
         Some(program) => Err(Command::new(program).args(&args[at + 2..]).envs(variables).exec()),
         None => Err(io::Error::other("no program")),
     }
+}
+
+/// `UID:GID`, without capabilities and supplementary groups.
+fn become_user(ids: &str) -> io::Result<()> {
+    let (uid, gid) = ids.split_once(':').unwrap_or((ids, ids));
+    let id = |text: &str| text.parse::<u32>().map_err(io::Error::other);
+    let (uid, gid) = (nix::unistd::Uid::from_raw(id(uid)?), nix::unistd::Gid::from_raw(id(gid)?));
+    nix::unistd::setgroups(&[])?;
+    nix::unistd::setresgid(gid, gid, gid)?;
+    Ok(nix::unistd::setresuid(uid, uid, uid)?)
 }
 
 fn runtime(words: &str) -> Result<Runtime, Stop> {
@@ -344,7 +364,18 @@ fn send(message: &Message) {
 
 /// Runs the cases here and returns the verdicts as they are.
 fn run_here(options: &Options, cases: &[&Case], names: &[&str], scratch: &Path) -> Result<Option<Outcome>, Stop> {
-    let runtimes: Vec<Runtime> = names.iter().map(|r| runtime(r)).collect::<Result<_, _>>()?;
+    let user = options.as_user.as_deref().map(|text| User::parse(text, options.delegate)).transpose()?;
+    let mut runtimes: Vec<Runtime> = names.iter().map(|r| runtime(r)).collect::<Result<_, _>>()?;
+    if user.is_some() {
+        // Where they are, an ordinary user may not come.
+        for (index, runtime) in runtimes.iter_mut().enumerate() {
+            let dir = scratch.join(format!("runtime-{index}"));
+            fs::create_dir_all(&dir)?;
+            let copy = dir.join(runtime.path.file_name().unwrap_or_default());
+            fs::copy(&runtime.path, &copy)?;
+            runtime.path = copy;
+        }
+    }
     let versions: Vec<String> = runtimes.iter().map(|r| r.version.clone()).collect();
     let probe = scratch.join("probe");
     fs::copy(std::env::current_exe()?, &probe)?;
@@ -371,6 +402,7 @@ fn run_here(options: &Options, cases: &[&Case], names: &[&str], scratch: &Path) 
             None => locate(Path::new("runc")).ok(),
         },
         timeout: options.timeout.map(Duration::from_secs),
+        user,
     };
     if options.stream {
         send(&Message::Runtimes(versions));
@@ -402,6 +434,10 @@ fn passed_on(options: &Options) -> Vec<String> {
     args.extend(options.reference.iter().map(|path| format!("--reference={}", path.display())));
     if options.full {
         args.push("--full".to_owned());
+    }
+    args.extend(options.as_user.iter().map(|user| format!("--as-user={user}")));
+    if options.delegate {
+        args.push("--delegate".to_owned());
     }
     if !options.filter.is_empty() {
         args.push(format!("--filter={}", options.filter.join(",")));
@@ -539,6 +575,8 @@ fn setting(options: &Options) -> String {
     if options.driver == Driver::Systemd {
         words.push("systemd".to_owned());
     }
+    words.extend(options.as_user.as_ref().map(|user| format!("as user {user}")));
+    words.extend(options.delegate.then(|| "delegated cgroup".to_owned()));
     words.join(", ")
 }
 

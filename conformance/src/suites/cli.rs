@@ -8,6 +8,11 @@ use serde_json::{Value, json};
 use crate::ctx::{Bundle, Ctx, Outcome, Patch, Stop, args, contains, ensure, eq, fail, skip};
 use crate::frame::Case;
 
+/// The command that writes a configuration for who executes the runtime.
+fn spec(x: &Ctx) -> Vec<&'static str> {
+    if x.job.user.is_some() { vec!["spec", "--rootless"] } else { vec!["spec"] }
+}
+
 fn case(name: &str, checks: &'static str, run: impl Fn(&Ctx) -> Outcome + Send + Sync + 'static) -> Case {
     Case::new("cli", name, checks, run)
 }
@@ -114,7 +119,7 @@ fn information() -> Vec<Case> {
         }),
         case("spec/writes-config", "contract 5.2: `spec` writes a runnable config.json", |x| {
             let b = x.bare_bundle()?;
-            x.cmd(["spec"]).cwd(&b.dir).go()?.ok()?;
+            x.cmd(spec(x)).cwd(&b.dir).go()?.ok()?;
             let text = fs::read_to_string(b.dir.join("config.json"))?;
             let mut c: Value = serde_json::from_str(&text)?;
             for key in ["ociVersion", "process", "root", "linux", "mounts", "hostname"] {
@@ -138,7 +143,7 @@ fn information() -> Vec<Case> {
         }),
         case("spec/default-is-quiet", "contract 5.4: no warning for the default configuration", |x| {
             let b = x.bare_bundle()?;
-            x.cmd(["spec"]).cwd(&b.dir).go()?.ok()?;
+            x.cmd(spec(x)).cwd(&b.dir).go()?.ok()?;
             let mut c: Value = serde_json::from_str(&fs::read_to_string(b.dir.join("config.json"))?)?;
             c["process"]["terminal"] = json!(false);
             c["process"]["rlimits"] = json!([]);
@@ -740,7 +745,7 @@ fn create_start_state() -> Vec<Case> {
             eq("header", rows[0].join(" "), "ID PID STATUS BUNDLE CREATED OWNER")?;
             eq("id", rows[1][0], b.id.as_str())?;
             eq("status", rows[1][2], "created")?;
-            eq("owner", rows[1][5], "root")
+            eq("owner", rows[1][5], x.job.user.as_ref().map_or("root", |user| user.name()))
         }),
         case("list/quiet", "runc list -q: ids alone", |x| {
             let b = x.bundle(|_| ())?;

@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use serde_json::{Value, json};
 
 use super::{case, create, race};
-use crate::ctx::{Ctx, Live, Outcome, args, contains, ensure, eq, facts_of, push};
+use crate::ctx::{Ctx, Live, Outcome, args, contains, ensure, eq, facts_of, namespace, push};
 use crate::frame::Case;
 
 /// Ends the container's spy and judges what it found.
@@ -64,7 +64,7 @@ fn executables() -> Vec<Case> {
             let pids = format!("/proc/{}/ns/pid", live.pid);
             for _ in 0..x.job.rounds.min(20) {
                 let b = x.bundle(|c| {
-                    crate::ctx::namespace(c, "pid", Some(json!({"type": "pid", "path": pids})));
+                    namespace(c, "pid", Some(json!({"type": "pid", "path": pids})));
                     args(c, "exit 0");
                 })?;
                 // Its root is another, and is none of the host's.
@@ -254,9 +254,9 @@ fn cgroups() -> Vec<Case> {
     for (name, user, bound) in [("root", false, false), ("userns", true, false), ("userns-sys-bound", true, true)] {
         all.push(case(&format!("CVE-2023-25809/{name}"), READONLY, move |x| {
             let b = x.bundle(|c| {
-                crate::ctx::namespace(c, "cgroup", None);
+                namespace(c, "cgroup", None);
                 if user {
-                    push(&mut c["linux"]["namespaces"], json!({"type": "user"}));
+                    namespace(c, "user", Some(json!({"type": "user"})));
                     for ids in ["uidMappings", "gidMappings"] {
                         c["linux"][ids] = json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
                     }

@@ -108,7 +108,7 @@ fn overlong() -> Vec<Case> {
     vec![
         case("CVE-2021-43784/mappings", LONG, |x| {
             judged(x, |c| {
-                push(&mut c["linux"]["namespaces"], json!({"type": "user"}));
+                namespace(c, "user", Some(json!({"type": "user"})));
                 let lines: Vec<_> = (0..3000_u32)
                     .map(|n| json!({"containerID": n * 2, "hostID": 1_000_000_000 + n * 2, "size": 1}))
                     .collect();

@@ -17,7 +17,7 @@ mod users;
 
 use serde_json::{Value, json};
 
-use crate::ctx::{Ctx, Outcome, Patch, Stop, ensure, eq, push};
+use crate::ctx::{Ctx, Outcome, Patch, Stop, ensure, eq, namespace};
 use crate::frame::Case;
 
 fn case(name: &str, checks: &'static str, run: impl Fn(&Ctx) -> Outcome + Send + Sync + 'static) -> Case {
@@ -94,7 +94,7 @@ fn bind(source: &str, destination: &str, options: &[&str]) -> Value {
 
 /// A user namespace of 1000 ids from 100000 on.
 fn userns(c: &mut Value) {
-    push(&mut c["linux"]["namespaces"], json!({"type": "user"}));
+    namespace(c, "user", Some(json!({"type": "user"})));
     c["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": 100_000, "size": 1000}]);
     c["linux"]["gidMappings"] = json!([{"containerID": 0, "hostID": 200_000, "size": 1000}]);
 }

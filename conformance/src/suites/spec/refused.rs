@@ -68,7 +68,10 @@ pub(super) const REFUSED: &[(&str, &str, Patch)] = &[
         c["linux"]["devices"] = json!([{"path": "/probe", "type": "c", "major": 1, "minor": 3}]);
     }),
     ("refused/userns-without-mappings", "config-linux.md User namespace mappings", |c| {
-        push(&mut c["linux"]["namespaces"], json!({"type": "user"}));
+        namespace(c, "user", Some(json!({"type": "user"})));
+        for ids in ["uidMappings", "gidMappings"] {
+            c["linux"][ids] = json!(null);
+        }
     }),
     ("refused/mask-without-mount-namespace", "runc: maskedPaths need a mount namespace", |c| {
         namespace(c, "mount", None);
