@@ -282,7 +282,7 @@ impl<'a> Cmd<'a> {
     fn command(&self) -> Result<Command, Stop> {
         let mut with = self.with.clone();
         if let Some(user) = self.ctx.job.user.as_ref().filter(|_| self.program == self.ctx.job.runtime) {
-            user.own(&self.ctx.job.dir)?;
+            user.own(&self.ctx.job.dir, &self.ctx.kept.borrow())?;
             // A tracer shall see the runtime's own system calls alone.
             let at = with.iter().position(|op| op == "traceme").unwrap_or(with.len());
             with.splice(at..at, user.circumstances(&self.ctx.job));
@@ -681,6 +681,7 @@ pub(crate) struct Ctx {
     ids: RefCell<Vec<String>>,
     trail: RefCell<Vec<String>>,
     measured: RefCell<Vec<String>>,
+    kept: RefCell<Vec<PathBuf>>,
 }
 
 impl Ctx {
@@ -693,6 +694,7 @@ impl Ctx {
             ids: RefCell::default(),
             trail: RefCell::default(),
             measured: RefCell::default(),
+            kept: RefCell::default(),
         }
     }
 
@@ -971,6 +973,16 @@ impl Ctx {
             }
             ensure(Instant::now() < end, format_args!("left behind: units {left:?}"))?;
         }
+    }
+
+    /// Gives what the case made to who executes the runtime.
+    pub(crate) fn give(&self, dir: &Path) -> Outcome {
+        Ok(self.job.user.as_ref().map_or(Ok(()), |user| user.own(dir, &[]))?)
+    }
+
+    /// A directory of the case's that stays root's.
+    pub(crate) fn keep(&self, dir: &Path) {
+        self.kept.borrow_mut().push(dir.to_owned());
     }
 
     /// Deletes what the case left and checks that nothing remains.

@@ -325,7 +325,7 @@ impl Audience<'_> {
             }
         }
         if v.status == Status::Fail
-            && let Some(why) = known::reason(&self.versions[r], &path, &v.reason)
+            && let Some(why) = known::reason(&self.versions[r], &path, &v.reason, self.options.as_user.is_some())
         {
             v.status = Status::Known;
             v.reason = format!("{why} [{}]", v.reason);

@@ -190,6 +190,7 @@ fn rootless() -> Vec<(String, Plan)> {
                 c["linux"]["uidMappings"] = serde_json::Value::Null;
                 c["linux"]["gidMappings"] = serde_json::Value::Null;
                 c["process"]["user"] = serde_json::json!({"uid": 33, "gid": 33});
+                c["process"]["oomScoreAdj"] = serde_json::json!(100);
             }),
         ),
         ("rootless.process".to_owned(), plan::exec(&process, &user, target).unwrap()),

@@ -69,6 +69,11 @@ pub fn create(spec: &Spec, host: &Host, cgroup: Cgroup, rdt: Option<Rdt>, option
         open.add(Open::Namespace { path: path(file), kind });
     }
     let mut hop = vec![Step::DieWithParent];
+    if topology.hop_joins.iter().flatten().any(|&kind| kind == Kind::Pid) {
+        // Init inherits it: those in the pid namespace see it from its first instant.
+        hop.extend(spec.process.as_ref().and_then(|p| own_oom_score_adj(p, host, &mut open)));
+        hop.push(Step::Undumpable);
+    }
     for &kind in topology.hop_joins.iter().flatten() {
         hop.push(join(&mut open, spec, kind));
     }
@@ -286,12 +291,6 @@ pub fn exec(process: &Process, host: &Host, target: ExecTarget) -> Result<Plan> 
     at_birth.extend(outside_limits(process, has(Kind::User)));
     let unprivileged = host.is_unprivileged();
     let hops = has(Kind::Pid) && (host.in_user_namespace || unprivileged);
-    if !at_birth.is_empty() || hops {
-        init.push(Step::Rendezvous(Signal::Born));
-    }
-    let r#final = process.exec_cpu_affinity.as_ref().and_then(|a| a.r#final.clone());
-    init.extend(r#final.map(Step::CpuAffinity));
-    init.push(Step::Undumpable);
     // A pid namespace is joined by who clones. As for create: in a user namespace he could not come back. For an ordinary
     // user the way to all others leads through the user namespace, which he has made.
     let (mut topology, mut hop) = (super::Topology::default(), Vec::new());
@@ -299,10 +298,19 @@ pub fn exec(process: &Process, host: &Host, target: ExecTarget) -> Result<Plan> 
         let user = (unprivileged && has(Kind::User)).then_some(Kind::User);
         let kinds: Vec<_> = user.into_iter().chain([Kind::Pid]).collect();
         topology.hop_joins = Some(kinds.clone());
-        hop = vec![Step::DieWithParent, Step::JoinProcess { process: handle, kinds }];
+        hop.push(Step::DieWithParent);
+        hop.extend(own_oom_score_adj(process, host, &mut open));
+        // Init inherits it: the container sees it from its first instant.
+        hop.extend([Step::Undumpable, Step::JoinProcess { process: handle, kinds }]);
     } else if has(Kind::Pid) {
         topology.around_clone = Some(Kind::Pid);
     }
+    if !at_birth.is_empty() || topology.hop_joins.is_some() {
+        init.push(Step::Rendezvous(Signal::Born));
+    }
+    let r#final = process.exec_cpu_affinity.as_ref().and_then(|a| a.r#final.clone());
+    init.extend(r#final.map(Step::CpuAffinity));
+    init.push(Step::Undumpable);
     // Privileged opening of the console socket and of /proc has been done by the parent: from here on paths are the
     // container's. All at once but the user namespace, which would take the power over the others from who has it.
     let joined = topology.hop_joins.clone().unwrap_or_default();
@@ -608,6 +616,14 @@ fn at_birth(
 fn oom_score_adj(process: &Process, host: &Host) -> Option<ParentStep> {
     let optional = host.in_user_namespace || host.euid != 0;
     process.oom_score_adj.map(|value| ParentStep::OomScoreAdj { value, optional })
+}
+
+/// What the hop of an ordinary user does itself, and hands down to init: that is undumpable, so that the files in /proc
+/// belong to root, and the parent is not root.
+fn own_oom_score_adj(process: &Process, host: &Host, open: &mut Opens) -> Option<Step> {
+    let value = process.oom_score_adj.filter(|_| host.is_unprivileged())?;
+    let text = CString::new(value.to_string()).unwrap_or_default();
+    Some(Step::OomScoreAdj { proc: open.add(Open::Proc), value: text })
 }
 
 fn join(open: &mut Opens, spec: &Spec, kind: Kind) -> Step {

@@ -139,6 +139,13 @@ pub enum Step {
         /// Lines of timens_offsets, time_namespaces(7).
         lines: CString,
     },
+    /// Write oom_score_adj, as far as it may be.
+    OomScoreAdj {
+        /// /proc.
+        proc: FdIndex,
+        /// -1000 to 1000.
+        value: CString,
+    },
     /// Set the loopback device up.
     LoopbackUp,
     /// sethostname(2).
@@ -386,6 +393,7 @@ impl fmt::Display for Step {
             Step::BecomeNamespaceRoot { uid, gid } => write!(f, "become uid {uid} gid {gid} of the user namespace"),
             Step::Unshare(kinds) => write!(f, "unshare {}", list(kinds)),
             Step::TimeOffsets { lines, .. } => write!(f, "set time offsets {:?}", lines.to_string_lossy()),
+            Step::OomScoreAdj { value, .. } => write!(f, "set oom_score_adj {}", text(value)),
             Step::LoopbackUp => write!(f, "set loopback device up"),
             Step::Hostname(name) => write!(f, "set hostname {}", text(name)),
             Step::Domainname(name) => write!(f, "set domainname {}", text(name)),

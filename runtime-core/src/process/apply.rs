@@ -3,7 +3,8 @@
 use std::ffi::CStr;
 
 use super::{Account, CAP_SYS_ADMIN, Privileges, Program};
-use crate::child::{Failure, Memory};
+use crate::child::{Context, Failure, Memory, write_proc};
+use crate::plan::FdIndex;
 use crate::sys::{self, Errno};
 
 /// Groups, then the group, then the user: each takes a capability that the next one may lose. The working directory is
@@ -33,6 +34,14 @@ pub(crate) fn account(account: &Account) -> Result<(), Failure> {
         return Err(Failure::new(Errno(libc::ENOENT), CWD_OUTSIDE));
     }
     Ok(())
+}
+
+/// Lowering it takes a capability that an ordinary user does not have: then it stays, as runc does.
+pub(crate) fn oom_score_adj(context: &Context<'_>, proc: FdIndex, value: &CStr) -> Result<(), Failure> {
+    match write_proc(context.fd(proc), c"self/oom_score_adj", value.to_bytes()) {
+        Err(Failure { errno: Errno(libc::EACCES), .. }) => Ok(()),
+        result => result,
+    }
 }
 
 /// Details of [`account`]'s failures.

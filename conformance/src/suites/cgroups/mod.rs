@@ -515,6 +515,7 @@ fn life() -> Vec<Case> {
                 if dir.is_dir() {
                     fs::create_dir_all(dir.join("a/b"))?;
                     fs::create_dir_all(dir.join("c"))?;
+                    x.give(&dir)?;
                 }
             }
             x.kill(&live)?;
@@ -599,7 +600,9 @@ fn life() -> Vec<Case> {
         case("life/exec-below", "runc exec --cgroup", |x| {
             x.needs_v1("pids")?;
             let live = x.live(|_| ())?;
-            fs::create_dir(x.cgroup(&live.id, "pids").join("below"))?;
+            let below = x.cgroup(&live.id, "pids").join("below");
+            fs::create_dir(&below)?;
+            x.give(&below)?;
             let out = x.rt(["exec", "--cgroup", "pids:below", &live.id, "/probe", "report"])?.ok()?;
             let facts = crate::ctx::facts_of(&out)?;
             let text = facts["cgroup"].as_str().unwrap_or_default();

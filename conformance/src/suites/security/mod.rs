@@ -34,6 +34,7 @@ fn case(name: &str, checks: &'static str, run: impl Fn(&Ctx) -> Outcome + Send +
     Case::new("security", name, checks, move |x| {
         let canary = canary(x);
         fs::create_dir(&canary)?;
+        x.keep(&canary);
         fs::write(canary.join("keep"), "mine")?;
         let before = Host::of(x)?;
         let outcome = run(x);
