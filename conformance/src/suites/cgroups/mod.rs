@@ -321,6 +321,55 @@ fn updates() -> Vec<Case> {
             contains("stderr", &out.stderr, &["cpuset.cpus", "4000"])?;
             eq("limits", now()?, before)
         }),
+        case("update/refused-device", "limits of single devices, too, are set back when another one is refused", |x| {
+            needs(x, ["blkio", "io"])?;
+            needs(x, ["cpu", "cpu"])?;
+            let Some((major, minor)) = [(254, 0), (253, 0), (8, 0)]
+                .into_iter()
+                .find(|(major, minor)| Path::new(&format!("/sys/dev/block/{major}:{minor}")).exists())
+            else {
+                return skip("no block device");
+            };
+            let rates = |read: u64, write: Option<u64>| {
+                let device = |rate: u64| json!([{"major": major, "minor": minor, "rate": rate}]);
+                let mut block_io = json!({"throttleReadBpsDevice": device(read)});
+                if let Some(write) = write {
+                    block_io["throttleWriteBpsDevice"] = device(write);
+                }
+                block_io
+            };
+            let live = x.live(|c| with(c, &json!({"blockIO": rates(1_048_576, None)})))?;
+            let now = || -> Result<Vec<String>, Stop> {
+                ["blkio.throttle.read_bps_device", "blkio.throttle.write_bps_device"]
+                    .map(|file| read(x, &live.id, "blkio", [file, "io.max"]))
+                    .into_iter()
+                    .collect()
+            };
+            let before = now()?;
+            contains("limit", &before[0], &["1048576"])?;
+            // The order is the runtime's; both kinds of what is refused leave both of what may have been set before it.
+            for refused in [json!({"cpu": {"quota": 1}}), json!({"pids": {"limit": 5}, "unified": {"no.such": "1"}})] {
+                let mut all = json!({"blockIO": rates(2_097_152, Some(4_194_304))});
+                all.as_object_mut().into_iter().zip(refused.as_object()).for_each(|(to, from)| to.extend(from.clone()));
+                let out = update(x, &live, &all)?;
+                ensure(out.status != 0, format_args!("{all} was taken"))?;
+                eq("limits", now()?, before.clone())?;
+            }
+            Ok(())
+        }),
+        case("update/check-before-update", "config-linux.md checkBeforeUpdate: v2 would kill", |x| {
+            if !x.job.v2 {
+                return skip("v1 refuses by itself");
+            }
+            x.needs_v2("memory")?;
+            let live = x.live(|_| ())?;
+            let before = read(x, &live.id, "", ["", "memory.max"])?;
+            let out = update(x, &live, &json!({"memory": {"limit": 4096, "checkBeforeUpdate": true}}))?;
+            ensure(out.status != 0, "it was taken")?;
+            contains("stderr", &out.stderr, &["rejecting memory limit 4096 <= usage"])?;
+            eq("limit", read(x, &live.id, "", ["", "memory.max"])?, before)?;
+            x.status(&live.id, "running")
+        }),
         case("update/below-the-use", "v1: the kernel refuses a memory limit below the use", |x| {
             x.needs_v1("memory")?;
             let live = x.live(|_| ())?;
