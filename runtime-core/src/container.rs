@@ -827,13 +827,14 @@ impl Container {
     }
 
     /// Changes the limits of a container that is created, runs or is paused. What `resources` does not have, and the
-    /// device rules, stay as they are.
+    /// device rules, stay as they are. `schemata` are lines for the container's class of service, resctrl.rst.
     ///
     /// The result are warnings: what can't have an effect here.
     ///
     /// # Errors
     /// [`ErrorKind::NotRunning`]; a limit that is refused: its file, its value and why. The limits are then as before.
-    pub fn update(&self, resources: &spec::Resources) -> Result<Vec<String>> {
+    /// [`ErrorKind::Unsupported`]: `schemata` for a container that was made without `linux.intelRdt`.
+    pub fn update(&self, resources: &spec::Resources, schemata: &[String]) -> Result<Vec<String>> {
         if matches!(self.status()?, Status::Stopped | Status::Creating) {
             return Err(not_running());
         }
@@ -841,7 +842,19 @@ impl Container {
             let text = "cannot set limits: container could not join or create cgroup";
             return Err(Error::new(ErrorKind::Unsupported, text));
         }
-        let ignored = self.record.cgroup.update(resources)?;
+        let class = match (&self.record.rdt, schemata) {
+            (_, []) => None,
+            (Some(class), _) => Some(class),
+            (None, _) => {
+                let text = "Intel RDT: the container was made without linux.intelRdt, it has no class of service";
+                return Err(Error::new(ErrorKind::Unsupported, text));
+            }
+        };
+        let before = class.map_or(Ok(Vec::new()), |class| class.update(schemata))?;
+        let ignored = self.record.cgroup.update(resources).inspect_err(|_| {
+            // The error that is told is the first one.
+            let _ = class.map(|class| class.update(&before));
+        })?;
         Ok(ignored.into_iter().map(|(pointer, reason)| format!("{pointer}: {reason}")).collect())
     }
 

@@ -247,6 +247,24 @@ impl Record {
         })
     }
 
+    /// Writes lines into the `schemata` of the container's class, which may be that of others too. All or none; the result is
+    /// the text as it was, whose lines take them back.
+    ///
+    /// # Errors
+    /// [`ErrorKind::System`], with the kernel's own reason.
+    pub(crate) fn update(&self, lines: &[String]) -> Result<Vec<String>> {
+        let Some(class) = self.tasks.first().and_then(|file| file.parent()) else { return Ok(Vec::new()) };
+        let file = class.join("schemata");
+        let failed = |e: io::Error| Error::system(format_args!("read {}", file.display()), e.into());
+        let before: Vec<_> =
+            fs::read_to_string(&file).map_err(failed)?.lines().map(|line| line.trim().to_owned()).collect();
+        // The root, whose info/ tells why, is the class itself or the directory above.
+        let root = class.ancestors().find(|path| path.join("info").is_dir()).unwrap_or(class);
+        let put = |line: &String| write(&file, &format!("{line}\n"), "write to", root);
+        lines.iter().try_for_each(put).inspect_err(|_| before.iter().for_each(|line| drop(put(line))))?;
+        Ok(before)
+    }
+
     /// Removes what belongs to the container. What is not there any more is no error; processes fall back to the group
     /// above.
     ///
@@ -370,6 +388,9 @@ mod tests {
         assert_eq!(fs::read_to_string(root.join("c1/schemata")).unwrap(), "L3:0=f\nMB:0=20\nL2:0=3\n");
         rdt.record.place(42).unwrap();
         assert_eq!(fs::read_to_string(root.join("c1/tasks")).unwrap(), "42");
+        let before = rdt.record.update(&["L3:0=3".to_owned()]).unwrap();
+        assert_eq!(before, ["L3:0=f", "MB:0=20", "L2:0=3"]);
+        assert_eq!(fs::read_to_string(root.join("c1/schemata")).unwrap(), "L3:0=f\nMB:0=20\nL2:0=3\nL3:0=3\n");
         // Now it is there, and the next container of this id is refused.
         assert!(plan(&wanted, "c1", &resctrl, &resctrl.existing(&wanted, "c1").unwrap()).is_err());
         // The kernel's files go with their directory; these do not.

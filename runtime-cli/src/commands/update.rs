@@ -35,8 +35,12 @@ pub(super) const COMMAND: Command = Command {
         flag(&["memory-reservation"], Takes::Value, "memory that is kept for it, or soft limit, in bytes or as 64M"),
         flag(&["memory-swap"], Takes::Value, "memory and swap together, in bytes or as 64M; -1 is no limit"),
         flag(&["pids-limit"], Takes::Value, "number of processes and threads; -1 is no limit"),
-        flag(&["l3-cache-schema"], Takes::Value, "not supported: Intel RDT"),
-        flag(&["mem-bw-schema"], Takes::Value, "not supported: Intel RDT"),
+        flag(&["l3-cache-schema"], Takes::Value, "Intel RDT: the class's part of the L3 cache, as L3:0=f;1=f0"),
+        flag(
+            &["mem-bw-schema"],
+            Takes::Value,
+            "Intel RDT: the class's part of the memory's bandwidth, as MB:0=20;1=70",
+        ),
         flag(&["cpu-idle"], Takes::Value, "1: run only when nobody else wants to (SCHED_IDLE); 0: as others"),
     ],
     order: Order::Anywhere,
@@ -46,16 +50,13 @@ pub(super) const COMMAND: Command = Command {
 
 fn run(call: &Call<'_>) -> Result<u8> {
     let container = call.container()?;
-    for name in ["l3-cache-schema", "mem-bw-schema"] {
-        if call.args.text(name).is_some() {
-            return Err(Error::new(ErrorKind::Unsupported, format!("--{name}: Intel RDT is not supported")));
-        }
-    }
+    let schemata: Vec<_> =
+        ["l3-cache-schema", "mem-bw-schema"].into_iter().filter_map(|name| call.args.text(name)).collect();
     let resources = match call.args.text("resources").as_deref() {
         Some(file) => Resources::from_slice(&read(file)?)?,
         None => from_flags(&call.args)?,
     };
-    call.warn(&container.update(&resources)?, false);
+    call.warn(&container.update(&resources, &schemata)?, false);
     Ok(0)
 }
 
