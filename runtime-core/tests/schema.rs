@@ -165,3 +165,14 @@ fn examples_follow_their_schema() {
         assert_eq!(faults(&config, &schema("config-schema.json"), "config-schema.json", ""), [""; 0]);
     }
 }
+
+/// docs/fields.md has a row for each mount option, and only for those.
+#[test]
+fn every_mount_option_has_a_row() {
+    let features = serde_json::to_value(features()).unwrap();
+    let promised: Vec<&str> =
+        features["mountOptions"].as_array().unwrap().iter().map(|option| option.as_str().unwrap()).collect();
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/fields.md")).unwrap();
+    let rows: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("| option `")?.split('`').next()).collect();
+    assert_eq!(rows, promised);
+}

@@ -592,7 +592,7 @@ fn paths_are_taken_from_the_bundle() {
 
 const FULL_PROCESS: &str = r#"{"terminal": true, "consoleSize": {"height": 24, "width": 80},
             "user": {"uid": 1, "gid": 2, "umask": 63, "additionalGids": [5, 6], "username": "w"},
-            "args": ["a", ""], "env": ["A=1", "B=", "A=2", "C=="], "cwd": "/w", "noNewPrivileges": true,
+            "args": ["a", ""], "commandLine": "of Windows", "env": ["A=1", "B=", "A=2", "C=="], "cwd": "/w", "noNewPrivileges": true,
             "capabilities": {"bounding": ["CAP_CHOWN", "CAP_CHECKPOINT_RESTORE", "sys_admin", "CAP_CHOWN"],
                              "effective": ["CAP_KILL"], "inheritable": ["cap_kill"], "permitted": ["CAP_NEXT"], "ambient": []},
             "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 18446744073709551615, "hard": 18446744073709551615},

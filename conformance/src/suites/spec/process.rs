@@ -122,6 +122,32 @@ pub(super) fn process() -> Vec<Case> {
             ensure(out.status != 0, "it was accepted where there is no SELinux")?;
             contains("the message", &out.stderr.to_lowercase(), &["selinux"])
         }),
+        case("seccomp/agent-is-told", "config-linux.md The Container Process State", |x| {
+            let agent = x.console()?;
+            let b = x.bundle(|c| {
+                c["annotations"] = json!({"org.example": "kept"});
+                c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": agent.path,
+                    "listenerMetadata": "of the agent", "syscalls": [{"names": ["swapon"], "action": "SCMP_ACT_NOTIFY"}]});
+            })?;
+            x.run(&b)?.ok()?;
+            let told = agent.accept()?;
+            eq("descriptors", told.fds, 1)?;
+            let state: Value = serde_json::from_str(&told.name)?;
+            eq("fds", &state["fds"], &json!(["seccompFd"]))?;
+            eq("metadata", state["metadata"].as_str(), Some("of the agent"))?;
+            ensure(state["pid"].as_i64().is_some_and(|pid| pid > 0), "no pid")?;
+            eq("state.id", state["state"]["id"].as_str(), Some(b.id.as_str()))?;
+            eq("state.annotations", &state["state"]["annotations"], &json!({"org.example": "kept"}))
+        }),
+        case("rdt/without-resctrl", "config-linux.md IntelRdt: an error where no resctrl is mounted", |x| {
+            if fs::read_to_string("/proc/mounts")?.contains(" resctrl ") {
+                return skip("a resctrl is mounted");
+            }
+            let b = x.bundle(|c| c["linux"]["intelRdt"] = json!({"closID": "gold", "l3CacheSchema": "L3:0=f"}))?;
+            let out = x.run(&b)?;
+            ensure(out.status != 0, "it was accepted where there is no resctrl")?;
+            contains("the message", &out.stderr.to_lowercase(), &["rdt"])
+        }),
         case("mount-label", "config-linux.md Mount Label", |x| {
             if Path::new("/sys/fs/selinux/status").exists() {
                 let f = x.facts(|c| c["linux"]["mountLabel"] = json!("system_u:object_r:container_file_t:s0"))?;
