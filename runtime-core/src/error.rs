@@ -14,8 +14,30 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// `Display` holds the whole chain of causes; [`std::error::Error::source`] is therefore always `None`.
 #[derive(thiserror::Error)]
-#[error("{}", .0.message)]
+#[error("{}", OneLine(&.0.message))]
 pub struct Error(Box<Inner>);
+
+/// What is shown on one line, whatever names are in it: a file's name may hold a line feed, and a log that is read line by
+/// line would take what follows for a line of its own. Control characters are shown escaped.
+pub(crate) struct OneLine<T>(pub(crate) T);
+
+impl<T: fmt::Display> fmt::Display for OneLine<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        struct Escape<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+        impl fmt::Write for Escape<'_, '_> {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                text.split_inclusive(char::is_control).try_for_each(|part| {
+                    let plain = part.trim_end_matches(char::is_control);
+                    self.0.write_str(plain)?;
+                    write!(self.0, "{}", part[plain.len()..].escape_default())
+                })
+            }
+        }
+
+        fmt::Write::write_fmt(&mut Escape(f), format_args!("{}", self.0))
+    }
+}
 
 struct Inner {
     kind: ErrorKind,

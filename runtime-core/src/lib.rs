@@ -30,6 +30,9 @@ pub mod console;
 mod container;
 mod error;
 mod features;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod hook;
 mod host;
 pub mod intel_rdt;

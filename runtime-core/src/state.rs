@@ -103,6 +103,18 @@ pub(crate) struct Init {
 /// Of `state.json`'s format.
 pub(crate) const VERSION: u32 = 1;
 
+impl Record {
+    /// Reads the text of a `state.json`.
+    pub(crate) fn from_slice(text: &[u8]) -> Result<Self> {
+        let record: Record = serde_json::from_slice(text).map_err(|e| Error::new(ErrorKind::System, e.to_string()))?;
+        if record.version != VERSION {
+            let text = format!("written by another version ({})", record.version);
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        }
+        Ok(record)
+    }
+}
+
 /// A container's directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Directory(pub(crate) PathBuf);
@@ -177,13 +189,7 @@ impl Directory {
             io::ErrorKind::NotFound => not_found(),
             _ => Error::system(format!("read {}", path.display()), e.into()),
         })?;
-        let record: Record = serde_json::from_slice(&bytes)
-            .map_err(|e| Error::new(ErrorKind::System, format!("read {}: {e}", path.display())))?;
-        if record.version != VERSION {
-            let text = format!("read {}: written by another version ({})", path.display(), record.version);
-            return Err(Error::new(ErrorKind::Unsupported, text));
-        }
-        Ok(record)
+        Record::from_slice(&bytes).map_err(|error| error.context(format_args!("read {}", path.display())))
     }
 
     /// Removes it with all that is in it.

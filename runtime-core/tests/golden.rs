@@ -2,64 +2,23 @@
 //! files in `golden/`. `ORLOP_BLESS=1 cargo test -p runtime-core --test golden` writes them anew; read the difference.
 #![allow(missing_docs)]
 
+mod machine;
+
 use std::collections::BTreeSet;
-use std::ffi::CString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use runtime_core::cgroup::{self, Hierarchy, Layout};
+use runtime_core::cgroup::{self, Layout};
 use runtime_core::intel_rdt::{self, Existing, Resctrl};
 use runtime_core::plan::{self, CreateOptions, ExecTarget, Plan, Step};
 use runtime_core::spec::{self, IdMapping, Ids, Process, Spec};
 use runtime_core::user_mapping::Known;
 use runtime_core::{Host, namespace};
 
+use machine::{host, hybrid, options, v2};
+
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
-}
-
-/// A machine that exists nowhere but here.
-fn host(cgroup: Layout) -> Host {
-    Host {
-        euid: 0,
-        egid: 0,
-        capabilities: (1 << 41) - 1,
-        last_capability: 40,
-        in_user_namespace: false,
-        setgroups: true,
-        page_size: 4096,
-        cgroup,
-        apparmor: false,
-        selinux: true,
-        kcore: true,
-    }
-}
-
-fn hierarchy(mount: &str, controllers: &[&str]) -> Hierarchy {
-    let controllers = controllers.iter().map(|&c| c.to_owned()).collect();
-    Hierarchy { controllers, mount: Path::new("/sys/fs/cgroup").join(mount), own: "/".into() }
-}
-
-fn v2() -> Layout {
-    let controllers = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc"];
-    Layout { v1: Vec::new(), unified: Some(hierarchy("", &controllers)) }
-}
-
-fn hybrid() -> Layout {
-    let single = ["blkio", "cpuset", "devices", "freezer", "memory", "pids"].map(|c| hierarchy(c, &[c]));
-    let mut v1 = single.to_vec();
-    v1.push(hierarchy("cpu,cpuacct", &["cpu", "cpuacct"]));
-    v1.push(hierarchy("systemd", &["name=systemd"]));
-    Layout { v1, unified: Some(hierarchy("unified", &[])) }
-}
-
-fn options(id: &str) -> CreateOptions {
-    CreateOptions {
-        id: id.to_owned(),
-        bundle: "/bundle".to_owned(),
-        state_directory: CString::new(format!("/run/orlop/{id}")).unwrap(),
-        ..CreateOptions::default()
-    }
 }
 
 fn create(json: &[u8], layout: Layout, options: &CreateOptions) -> Plan {

@@ -16,6 +16,7 @@ pub use step::{FdIndex, Idmap, Open, Signal, Step};
 pub use topology::{Topology, topology};
 
 use crate::cgroup::{Cgroup, Value};
+use crate::error::OneLine;
 use crate::intel_rdt::Rdt;
 use crate::spec::{Hook, NetDevice, Rlimit};
 use crate::user_mapping::IdMaps;
@@ -140,15 +141,15 @@ impl fmt::Display for ParentStep {
 
 fn cgroup_lines(f: &mut fmt::Formatter<'_>, cgroup: &Cgroup) -> fmt::Result {
     if let Some(unit) = &cgroup.unit {
-        writeln!(f, "  plan unit {}", unit.unit.name)?;
-        unit.properties.iter().try_for_each(|p| writeln!(f, "    {}={}", p.name, p.value))?;
+        writeln!(f, "  plan unit {}", OneLine(&unit.unit.name))?;
+        unit.properties.iter().try_for_each(|p| writeln!(f, "    {}={}", OneLine(&p.name), OneLine(&p.value)))?;
     }
-    cgroup.dirs.iter().try_for_each(|dir| writeln!(f, "  make cgroup {}", dir.path.display()))?;
+    cgroup.dirs.iter().try_for_each(|dir| writeln!(f, "  make cgroup {}", OneLine(dir.path.display())))?;
     for write in &cgroup.writes {
         let path = cgroup.dirs.get(write.dir).map(|dir| dir.path.join(&write.file)).unwrap_or_default();
         match &write.value {
-            Value::Text(value) => writeln!(f, "  write {value:?} to {}", path.display())?,
-            Value::Parent => writeln!(f, "  copy the parent's value to {}", path.display())?,
+            Value::Text(value) => writeln!(f, "  write {value:?} to {}", OneLine(path.display()))?,
+            Value::Parent => writeln!(f, "  copy the parent's value to {}", OneLine(path.display()))?,
         }
     }
     match &cgroup.devices {
@@ -161,7 +162,7 @@ impl fmt::Display for Plan {
     /// One line a step, in the order of execution, under the process that takes it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "runtime:")?;
-        self.open.iter().try_for_each(|open| writeln!(f, "  {open}"))?;
+        self.open.iter().try_for_each(|open| writeln!(f, "  {}", OneLine(open)))?;
         if let Some(cgroup) = &self.cgroup {
             cgroup_lines(f, cgroup)?;
         }
@@ -177,7 +178,7 @@ impl fmt::Display for Plan {
         if self.topology.hop_joins.is_some() {
             writeln!(f, "  clone hop")?;
             writeln!(f, "hop:")?;
-            self.hop.iter().try_for_each(|step| writeln!(f, "  {step}"))?;
+            self.hop.iter().try_for_each(|step| writeln!(f, "  {}", OneLine(step)))?;
         }
         write!(f, "  clone init")?;
         if !self.topology.new.is_empty() {
@@ -187,14 +188,14 @@ impl fmt::Display for Plan {
         writeln!(f)?;
         writeln!(f, "init:")?;
         for step in &self.init {
-            writeln!(f, "  {step}")?;
+            writeln!(f, "  {}", OneLine(step))?;
             let parent = match step {
                 Step::Rendezvous(Signal::Born) => &self.at_birth,
                 Step::Rendezvous(Signal::RootReady) => &self.at_root_ready,
                 Step::Rendezvous(Signal::Ready) => &self.at_ready,
                 _ => continue,
             };
-            parent.iter().try_for_each(|step| writeln!(f, "    runtime: {step}"))?;
+            parent.iter().try_for_each(|step| writeln!(f, "    runtime: {}", OneLine(step)))?;
         }
         self.warnings.iter().try_for_each(|warning| writeln!(f, "warning: {warning}"))
     }

@@ -322,7 +322,8 @@ pub(super) fn mount(at: Node<'_>, bundle: &Path, linux: &Linux, warnings: &mut V
         destination.to_cstring(path)?
     } else {
         warnings.push(format!(
-            "{destination}: mount destination {path} is not absolute, taken as relative to / (this is deprecated)"
+            "{destination}: mount destination {} is not absolute, taken as relative to / (this is deprecated)",
+            path.escape_debug()
         ));
         destination.to_cstring(format!("/{path}"))?
     };
