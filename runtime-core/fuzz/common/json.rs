@@ -150,7 +150,7 @@ fn change_text(text: &mut String, words: &[&str], random: &mut Random) {
         1 => drop(text.drain(..at)),
         2 => text.insert(at, *random.of(&['\0', '/', '.', ':', ',', '=', '-', ' ', '\n', '0', '9', 'ä'])),
         3 if !words.is_empty() => {
-            let word: &str = random.of(words);
+            let word = *random.of(words);
             text.insert_str(at, word);
         }
         _ => text.push_str(&text.clone()),

@@ -107,6 +107,10 @@ impl Process {
             #[serde(borrow)]
             process: Option<Json<'a>>,
         }
+        // A derived reader takes an array for the fields in their order.
+        if json.trim_ascii_start().starts_with(b"[") {
+            return Err(Error::refused("/", "must be an object, not an array"));
+        }
         let config: Config<'_> = serde_json::from_slice(json).map_err(|e| broken("config.json", &e))?;
         let Some(json) = config.process else { return Ok(None) };
         let document = Json::Object(vec![("process".into(), json)]);
