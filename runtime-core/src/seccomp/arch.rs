@@ -107,6 +107,13 @@ impl Numbers {
     }
 }
 
+/// All names, sorted.
+#[cfg(test)]
+pub(super) fn names() -> Vec<&'static str> {
+    let text = |row: usize| &TABLE.text[usize::from(TABLE.start[row])..usize::from(TABLE.start[row + 1])];
+    (0..SIZE.names).map(|row| std::str::from_utf8(text(row)).expect("ASCII")).collect()
+}
+
 /// The system calls that i386, s390x, powerpc and mips also (or only) offer through socketcall(2), with its `call`
 /// (`linux/net.h`). A rule for one of them must cover both ways, or it is no rule.
 const SOCKETCALL: [(&str, u64); 20] = [

@@ -67,7 +67,7 @@ pub(super) struct Condition {
     pub(super) index: u8,
     pub(super) op: SeccompOp,
     /// With the mask: all bits that count.
-    mask: u64,
+    pub(super) mask: u64,
     pub(super) datum: u64,
 }
 

@@ -1,7 +1,7 @@
 """Compiles profiles with libseccomp the way runc drives it, for the differential test.
 
-Standard input: a JSON list of {"default": verdict, "architectures": [name], "rules": [[names, verdict, args]], "split":
-bool}, where args is a list of [index, operator, value, valueTwo] and a verdict is the kernel's number.
+Standard input: a JSON list of {"native": name, "default": verdict, "architectures": [name], "rules": [[names, verdict,
+args]], "split": bool}, where args is a list of [index, operator, value, valueTwo] and a verdict is the kernel's number.
 Standard output: for each profile, in order, {"programs": [hexadecimal] or null, "unknown": [names that libseccomp lacks]}:
 one program, or with "split" one for each of the architectures with the names that this architecture has.
 """
@@ -29,7 +29,8 @@ def compile(profile, architectures, has):
     for name in architectures:
         if not filter.exist_arch(seccomp.Arch(name)):
             filter.add_arch(seccomp.Arch(name))
-    if profile["split"] and int(seccomp.Arch(architectures[0])) & 0xFFFFFFFF != seccomp.system_arch():
+    # A filter always begins with the architecture of this machine.
+    if seccomp.system_arch() not in [int(seccomp.Arch(name)) & 0xFFFFFFFF for name in architectures]:
         filter.remove_arch(seccomp.Arch())
     for names, verdict, args in profile["rules"]:
         if verdict == profile["default"]:
@@ -51,7 +52,7 @@ def filter_names(names, has):
 
 def compile_all(profile):
     if not profile["split"]:
-        return [compile(profile, profile["architectures"], known)]
+        return [compile(profile, [profile["native"], *profile["architectures"]], known)]
 
     def on(arch):
         return lambda name: known(name) and seccomp.resolve_syscall(seccomp.Arch(arch), name) >= 0

@@ -271,10 +271,15 @@ fn table(ranges: &mut Vec<Range>, start: u32, profile: &Seccomp, rules: &[Named<
             calls.extend(numbers.on(abi).map(|number| Call { number, named, selector: Some(call) }));
         }
     }
-    calls.sort_by_key(|call| call.number);
     let permissive =
         matches!(profile.default_action, SeccompAction::Allow | SeccompAction::Log | SeccompAction::Trace(_));
     let stub = newest != 0 && !permissive;
+    if stub {
+        // A multiplexer that the profile does not name itself may lie behind its highest number. runc's answer to new
+        // calls comes first there too.
+        calls.retain(|call| call.number <= newest);
+    }
+    calls.sort_by_key(|call| call.number);
     push(ranges, start, &default);
     if stub && abi.arch == SeccompArch::S390x {
         // A number that is too big for the instruction arrives in a register, with 0 in its place, and the 0 stays
@@ -322,6 +327,14 @@ fn answer(calls: &[Call<'_>], default: &[SockFilter], abi: Abi) -> Result<Vec<So
                 return Ok(vec![bpf::verdict(named.rule.action)]);
             }
             conditions.sort_by_key(|condition| condition.index);
+            let covers = |earlier: &(Vec<Condition>, SeccompAction)| {
+                conditions.starts_with(&earlier.0)
+                    && (earlier.0.len() < conditions.len() || earlier.1 == named.rule.action)
+            };
+            if matches.iter().any(covers) {
+                // An earlier rule that asks for less answers first: this one is never asked (libseccomp drops it).
+                continue;
+            }
             if matches.iter().any(|earlier| earlier.1 != named.rule.action && earlier.0.starts_with(&conditions)) {
                 let reason =
                     format!("contradicts an earlier rule for {}: equal conditions, another action", named.name);
