@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
+use runtime_core::cgroup::systemd::{self, Manager, Socket};
 use runtime_core::cgroup::{self, Layout};
+use runtime_core::intel_rdt::{self, Existing, Resctrl};
 use runtime_core::plan::{self, ExecTarget, Plan};
 use runtime_core::spec::{Linux, Process, Resources, Spec};
 use runtime_core::{Error, ErrorKind, Host, namespace};
 use serde_json::Value;
 
-use crate::machine::{host, hybrid, options, v2};
+use crate::machine::{self, host, hybrid, v2};
 
 /// A refusal names the place (a JSON pointer into the document, or line and column where it is not JSON), on one line.
 fn check_refusal(error: &Error, text: &[u8]) {
@@ -98,19 +100,38 @@ pub(crate) fn plan(text: &[u8]) -> bool {
 fn check_shown(plan: &Plan) {
     let text = plan.to_string();
     let runtime = [&plan.at_birth, &plan.at_root_ready, &plan.at_ready].map(Vec::len).iter().sum::<usize>();
-    let cgroup =
-        plan.cgroup.as_ref().map_or(0, |cgroup| cgroup.dirs.len() + cgroup.writes.len() + cgroup.devices.iter().len());
+    let cgroup = plan.cgroup.as_ref().map_or(0, |cgroup| {
+        let unit = cgroup.unit.as_ref().map_or(0, |unit| 1 + unit.properties.len());
+        unit + cgroup.dirs.len() + cgroup.writes.len() + cgroup.devices.iter().len()
+    });
+    let rdt = plan.rdt.as_ref().map_or(0, |rdt| rdt.make.len() + rdt.writes.len());
     let hop = plan.topology.hop_joins.as_ref().map_or(0, |_| 2 + plan.hop.len());
     let clone = 1 + plan.topology.around_clone.iter().len();
-    let lines = 2 + plan.open.len() + cgroup + hop + clone + plan.init.len() + runtime + plan.warnings.len();
+    let lines = 2 + plan.open.len() + cgroup + rdt + hop + clone + plan.init.len() + runtime + plan.warnings.len();
     assert_eq!(text.lines().count(), lines, "{text}");
     assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
     check_warnings(&plan.warnings);
 }
 
 fn create(spec: &Spec, host: &Host, text: &[u8]) -> bool {
-    let plan = cgroup::plan(&spec.linux, "id", &host.cgroup, cgroup::Options::default())
-        .and_then(|cgroup| plan::create(spec, host, cgroup, &options("id")));
+    let manager = Manager {
+        sockets: vec![Socket::Private("/run/systemd/private".into())],
+        user: host.euid != 0,
+        version: 252,
+        root: "/".into(),
+    };
+    // Engines that let systemd make cgroups write paths of this form.
+    let by_systemd = spec.linux.cgroups_path.as_ref().is_some_and(|path| path.contains(':'));
+    let systemd = by_systemd.then_some(systemd::Options { manager: &manager, annotations: &spec.annotations });
+    let options =
+        cgroup::Options { owner: cgroup::owner(spec), rootless: host.euid != 0, systemd, ..Default::default() };
+    let resctrl = Resctrl("/sys/fs/resctrl".into());
+    let rdt = spec.linux.intel_rdt.as_ref();
+    let rdt = rdt.map(|wanted| intel_rdt::plan(wanted, "id", &resctrl, &Existing::default())).transpose();
+    let plan = rdt.and_then(|rdt| {
+        let cgroup = cgroup::plan(&spec.linux, "id", &host.cgroup, options)?;
+        plan::create(spec, host, cgroup, rdt, &machine::options("id"))
+    });
     match plan {
         Ok(plan) => {
             check_shown(&plan);
@@ -127,8 +148,9 @@ fn exec(process: &Process, host: &Host, text: &[u8]) {
     let target = ExecTarget {
         pid: 4711,
         namespaces: namespace::JOIN_ORDER.to_vec(),
-        mapped: false,
+        user: None,
         place_in_cgroups: true,
+        place_in_resctrl: true,
         seccomp: None,
         listener: None,
         personality: None,

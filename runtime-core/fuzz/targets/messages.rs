@@ -17,7 +17,7 @@ thread_local! {
         let (spec, _) = Spec::from_slice(text, Path::new("/bundle")).unwrap();
         let steps = [v2(), hybrid()].into_iter().flat_map(|layout| {
             let cgroup = cgroup::plan(&spec.linux, "id", &layout, cgroup::Options::default()).unwrap();
-            plan::create(&spec, &host(layout), cgroup, &options("id")).unwrap().init
+            plan::create(&spec, &host(layout), cgroup, None, &options("id")).unwrap().init
         });
         steps.collect()
     };

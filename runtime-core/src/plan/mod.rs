@@ -167,10 +167,10 @@ impl fmt::Display for Plan {
             cgroup_lines(f, cgroup)?;
         }
         if let Some(rdt) = &self.rdt {
-            rdt.make.iter().try_for_each(|path| writeln!(f, "  make resctrl group {}", path.display()))?;
-            rdt.writes
-                .iter()
-                .try_for_each(|(path, text)| writeln!(f, "  write {:?} to {}", text.trim_end(), path.display()))?;
+            rdt.make.iter().try_for_each(|path| writeln!(f, "  make resctrl group {}", OneLine(path.display())))?;
+            rdt.writes.iter().try_for_each(|(path, text)| {
+                writeln!(f, "  write {:?} to {}", text.trim_end(), OneLine(path.display()))
+            })?;
         }
         if let Some(kind) = self.topology.around_clone {
             writeln!(f, "  join {kind} namespace for the clone")?;
