@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use serde_json::{Value, json};
 
-use crate::ctx::{Bundle, Ctx, Outcome, Patch, Stop, args, contains, ensure, eq, fail, skip};
+use crate::ctx::{Bundle, Ctx, Outcome, Patch, Stop, args, contains, ensure, eq, facts_of, fail, push, skip};
 use crate::frame::Case;
 
 /// The command that writes a configuration for who executes the runtime.
@@ -112,6 +112,106 @@ fn information() -> Vec<Case> {
         case("features/idmap", "contract 5.6: linux.mountExtensions.idmap.enabled", |x| {
             let f = x.bare(["features"]).go()?.ok()?.json()?;
             eq("idmap", f.pointer("/linux/mountExtensions/idmap/enabled"), Some(&json!(true)))
+        }),
+        case("features/mount-options-are-accepted", "features.md mountOptions: recognized by the runtime", |x| {
+            let f = x.bare(["features"]).go()?.ok()?.json()?;
+            let options = f["mountOptions"].as_array().cloned().unwrap_or_default();
+            ensure(options.len() > 30, format_args!("few options: {options:?}"))?;
+            // A file system refuses an option that it gets to see: so the runtime has taken it. All in one container.
+            let b = x.bundle(|c| {
+                for (at, option) in options.iter().filter_map(Value::as_str).enumerate() {
+                    let map = json!([{"containerID": 0, "hostID": 1000, "size": 100}]);
+                    let mut mount = json!({"destination": format!("/dir/{at}"), "type": "tmpfs", "source": "tmpfs", "options": [option]});
+                    match option {
+                        "bind" | "rbind" => mount["source"] = json!(x.job.dir),
+                        "copy-symlink" | "src-nofollow" | "dest-nofollow" => {
+                            mount["source"] = json!(x.job.dir);
+                            mount["options"] = json!(["bind", option]);
+                        }
+                        "idmap" | "ridmap" => {
+                            mount["source"] = json!(x.job.dir);
+                            mount["options"] = json!(["bind", option]);
+                            mount["uidMappings"] = map.clone();
+                            mount["gidMappings"] = map;
+                        }
+                        "remount" => {
+                            mount["destination"] = json!("/dir/0");
+                            mount["options"] = json!(["remount", "nosuid"]);
+                        }
+                        _ => {}
+                    }
+                    push(&mut c["mounts"], mount);
+                }
+            })?;
+            x.run(&b)?.ok().map(drop)
+        }),
+        case("features/capabilities-are-granted", "features-linux.md capabilities: recognized by the runtime", |x| {
+            let f = x.bare(["features"]).go()?.ok()?.json()?;
+            let claimed = f.pointer("/linux/capabilities").and_then(Value::as_array).cloned().unwrap_or_default();
+            // What can be granted here is what the caller has.
+            let own = facts_of(&x.program(&x.job.probe, ["probe", "report"]).go()?.ok()?)?;
+            let held = own.pointer("/caps/effective").and_then(Value::as_array).cloned().unwrap_or_default();
+            let unclaimed: Vec<_> = held.iter().filter(|name| !claimed.contains(name)).collect();
+            ensure(
+                unclaimed.is_empty(),
+                format_args!("capabilities of this kernel that are not listed: {unclaimed:?}"),
+            )?;
+            let facts = x.facts(|c| {
+                c["process"]["capabilities"] = json!({"bounding": held, "permitted": held, "effective": held});
+            })?;
+            eq("capabilities", facts.pointer("/caps/effective"), Some(&json!(held)))
+        }),
+        case("features/namespaces-are-made", "features-linux.md namespaces: recognized by the runtime", |x| {
+            let f = x.bare(["features"]).go()?.ok()?.json()?;
+            let all: Vec<Value> = f.pointer("/linux/namespaces").and_then(Value::as_array).cloned().unwrap_or_default();
+            let map = json!([{"containerID": 0, "hostID": 0, "size": 1000}]);
+            let facts = x.facts(|c| {
+                c["linux"]["namespaces"] = all.iter().map(|kind| json!({"type": kind})).collect();
+                c["linux"]["uidMappings"] = map.clone();
+                c["linux"]["gidMappings"] = map;
+            })?;
+            for kind in all.iter().filter_map(Value::as_str) {
+                let file = match kind {
+                    "mount" => "mnt",
+                    "network" => "net",
+                    kind => kind,
+                };
+                let own = fs::read_link(format!("/proc/self/ns/{file}"))?;
+                ensure(
+                    facts["ns"][file].as_str().is_some_and(|ns| own.to_str() != Some(ns)),
+                    format_args!("{kind}: not a new one: {}", facts["ns"][file]),
+                )?;
+            }
+            Ok(())
+        }),
+        case("features/seccomp-is-compiled", "features-linux.md seccomp: actions, operators, archs, flags", |x| {
+            let f = x.bare(["features"]).go()?.ok()?.json()?;
+            let list = |name: &str| f["linux"]["seccomp"][name].as_array().cloned().unwrap_or_default();
+            // acct(2) is what nobody calls here; notifications are tried with an agent, in spec/seccomp.
+            let actions = list("actions").into_iter().filter(|action| action != "SCMP_ACT_NOTIFY");
+            let mut rules: Vec<Value> = list("operators")
+                .iter()
+                .map(|op| json!({"names": ["acct"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "value": 7, "op": op}]}))
+                .collect();
+            let calls = [
+                "swapon",
+                "swapoff",
+                "reboot",
+                "init_module",
+                "delete_module",
+                "kexec_load",
+                "quotactl",
+                "vhangup",
+                "iopl",
+                "ioperm",
+            ];
+            rules.extend(actions.zip(calls).map(|(action, call)| json!({"names": [call], "action": action})));
+            ensure(rules.len() > 12, format_args!("few actions and operators: {rules:?}"))?;
+            x.facts(|c| {
+                c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules,
+                    "architectures": list("archs"), "flags": list("supportedFlags")});
+            })
+            .map(drop)
         }),
         case("features/unsafe-annotations", "security 1.3: potentially unsafe annotations are listed", |x| {
             let f = x.bare(["features"]).go()?.ok()?.json()?;
@@ -502,17 +602,17 @@ fn ids_and_configs() -> Vec<Case> {
         ("args-empty", |c| c["process"]["args"] = json!([])),
         ("cwd-relative", |c| c["process"]["cwd"] = json!("tmp")),
         ("cwd-is-file", |c| c["process"]["cwd"] = json!("/probe")),
-        ("namespace-twice", |c| crate::ctx::push(&mut c["linux"]["namespaces"], json!({"type": "pid"}))),
-        ("namespace-unknown", |c| crate::ctx::push(&mut c["linux"]["namespaces"], json!({"type": "moon"}))),
+        ("namespace-twice", |c| push(&mut c["linux"]["namespaces"], json!({"type": "pid"}))),
+        ("namespace-unknown", |c| push(&mut c["linux"]["namespaces"], json!({"type": "moon"}))),
         ("namespace-path-missing", |c| {
             crate::ctx::namespace(c, "network", Some(json!({"type": "network", "path": "/no/such"})));
         }),
         ("mount-source-missing", |c| {
             let mount = json!({"destination": "/m", "type": "bind", "source": "/no/such", "options": ["bind"]});
-            crate::ctx::push(&mut c["mounts"], mount);
+            push(&mut c["mounts"], mount);
         }),
         ("mount-type-unknown", |c| {
-            crate::ctx::push(&mut c["mounts"], json!({"destination": "/m", "type": "nosuchfs", "source": "x"}));
+            push(&mut c["mounts"], json!({"destination": "/m", "type": "nosuchfs", "source": "x"}));
         }),
     ];
     for (name, patch) in refused {
@@ -1003,20 +1103,20 @@ fn run() -> Vec<Case> {
         case("run/no-pivot", "contract 5.2: --no-pivot", |x| {
             let b = x.bundle(|_| ())?;
             let out = x.rt(["run", "--no-pivot", "--bundle", b.dir(), &b.id])?.ok()?;
-            let f = crate::ctx::facts_of(&out)?;
+            let f = facts_of(&out)?;
             eq("cwd", f["cwd"].as_str(), Some("/"))?;
             ensure(f["dev"].get("null").is_some(), "no /dev/null")
         }),
         case("run/new-keyring", "contract 5.2: a session keyring named after the container", |x| {
             let b = x.bundle(|c| c["linux"]["maskedPaths"] = json!([]))?;
             let out = x.run(&b)?.ok()?;
-            let keys = crate::ctx::facts_of(&out)?["keys"].as_str().unwrap_or_default().to_owned();
+            let keys = facts_of(&out)?["keys"].as_str().unwrap_or_default().to_owned();
             contains("/proc/keys", &keys, &[&b.id])
         }),
         case("run/no-new-keyring", "contract 5.2: --no-new-keyring", |x| {
             let b = x.bundle(|c| c["linux"]["maskedPaths"] = json!([]))?;
             let out = x.rt(["run", "--no-new-keyring", "--bundle", b.dir(), &b.id])?.ok()?;
-            let keys = crate::ctx::facts_of(&out)?["keys"].as_str().unwrap_or_default().to_owned();
+            let keys = facts_of(&out)?["keys"].as_str().unwrap_or_default().to_owned();
             ensure(!keys.contains(&b.id), format_args!("there is one: {keys}"))
         }),
         case("run/preserve-fds", "contract 5.2: --preserve-fds N passes 3..3+N", |x| {
@@ -1026,7 +1126,7 @@ fn run() -> Vec<Case> {
             let open = format!("open={}", file.display());
             let cmd = x.cmd(["run", "--preserve-fds", "2", "--bundle", b.dir(), &b.id]);
             let out = cmd.with([open.clone(), open.clone(), open]).go()?.ok()?;
-            let f = crate::ctx::facts_of(&out)?;
+            let f = facts_of(&out)?;
             let fds: Vec<_> = f["fds"].as_object().into_iter().flatten().map(|(k, _)| k.as_str()).collect();
             eq("descriptors", fds, vec!["0", "1", "2", "3", "4"])
         }),
@@ -1038,7 +1138,7 @@ fn run() -> Vec<Case> {
                 .cmd(["run", "--bundle", b.dir(), &b.id])
                 .with([format!("open={}", file.display()), "pid-in=LISTEN_PID".to_owned()]);
             let out = cmd.env(&[("LISTEN_FDS", "1"), ("PATH", "/usr/bin:/bin:/usr/sbin:/sbin")]).go()?.ok()?;
-            let f = crate::ctx::facts_of(&out)?;
+            let f = facts_of(&out)?;
             eq("LISTEN_FDS", f.pointer("/env/LISTEN_FDS"), Some(&json!("1")))?;
             eq("LISTEN_PID", f.pointer("/env/LISTEN_PID"), Some(&json!("1")))?;
             ensure(f.pointer("/fds/3").is_some(), "descriptor 3 was not passed")
@@ -1046,7 +1146,7 @@ fn run() -> Vec<Case> {
         case("run/no-extra-fds", "runtime-linux.md File descriptors: only 0, 1, 2", |x| {
             let b = x.bundle(|_| ())?;
             let out = x.cmd(["run", "--bundle", b.dir(), &b.id]).with(["open=/", "open=/etc", "open=/"]).go()?.ok()?;
-            let f = crate::ctx::facts_of(&out)?;
+            let f = facts_of(&out)?;
             let fds: Vec<_> = f["fds"].as_object().into_iter().flatten().map(|(k, _)| k.as_str()).collect();
             eq("descriptors", fds, vec!["0", "1", "2"])
         }),
@@ -1126,7 +1226,7 @@ fn exec() -> Vec<Case> {
             let mut words = vec!["exec"];
             words.extend_from_slice(flags);
             words.extend([live.id.as_str(), "/probe", "report"]);
-            super::spec::compare(&crate::ctx::facts_of(&x.rt(words)?.ok()?)?, &expect())
+            super::spec::compare(&facts_of(&x.rt(words)?.ok()?)?, &expect())
         }));
     }
     for status in [0, 1, 3, 255] {
@@ -1153,7 +1253,7 @@ fn exec() -> Vec<Case> {
                 "capabilities": {"bounding": ["CAP_KILL"]}, "noNewPrivileges": true
             });
             fs::write(&file, process.to_string())?;
-            let f = crate::ctx::facts_of(&x.rt(["exec", "--process", &file, &live.id])?.ok()?)?;
+            let f = facts_of(&x.rt(["exec", "--process", &file, &live.id])?.ok()?)?;
             eq("uid", &f["uid"][0], &json!(1000))?;
             eq("groups", &f["groups"], &json!([10]))?;
             eq("env", &f["env"], &json!({"X": "y", "HOME": f["env"]["HOME"]}))?;
@@ -1180,7 +1280,7 @@ fn exec() -> Vec<Case> {
         }),
         case("exec/namespaces", "contract 5.2: in the namespaces, root and cgroup of init", |x| {
             let live = x.live(|_| ())?;
-            let f = crate::ctx::facts_of(&x.rt(["exec", &live.id, "/probe", "report"])?.ok()?)?;
+            let f = facts_of(&x.rt(["exec", &live.id, "/probe", "report"])?.ok()?)?;
             for n in ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"] {
                 let init = fs::read_link(format!("/proc/{}/ns/{n}", live.pid))?;
                 eq(n, f["ns"][n].as_str(), init.to_str())?;
@@ -1208,7 +1308,7 @@ fn exec() -> Vec<Case> {
         }),
         case("exec/no-new-privs", "runc exec --no-new-privs", |x| {
             let live = x.live(|c| c["process"]["noNewPrivileges"] = json!(false))?;
-            let get = |words: &[&str]| crate::ctx::facts_of(&x.rt(words)?.ok()?).map(|f| f["no_new_privs"].clone());
+            let get = |words: &[&str]| facts_of(&x.rt(words)?.ok()?).map(|f| f["no_new_privs"].clone());
             eq("without", get(&["exec", &live.id, "/probe", "report"])?, json!(0))?;
             eq("with", get(&["exec", "--no-new-privs", &live.id, "/probe", "report"])?, json!(1))
         }),
@@ -1216,14 +1316,14 @@ fn exec() -> Vec<Case> {
             let live = x.live(|_| ())?;
             let open = format!("open={}", x.job.probe.display());
             let cmd = x.cmd(["exec", "--preserve-fds", "1", &live.id, "/probe", "report"]);
-            let f = crate::ctx::facts_of(&cmd.with([open.clone(), open]).go()?.ok()?)?;
+            let f = facts_of(&cmd.with([open.clone(), open]).go()?.ok()?)?;
             let fds: Vec<_> = f["fds"].as_object().into_iter().flatten().map(|(k, _)| k.as_str()).collect();
             eq("descriptors", fds, vec!["0", "1", "2", "3"])
         }),
         case("exec/no-extra-fds", "security CVE-2024-21626: exec leaks no descriptor", |x| {
             let live = x.live(|_| ())?;
             let cmd = x.cmd(["exec", &live.id, "/probe", "report"]).with(["open=/", "open=/etc"]);
-            let f = crate::ctx::facts_of(&cmd.go()?.ok()?)?;
+            let f = facts_of(&cmd.go()?.ok()?)?;
             let fds: Vec<_> = f["fds"].as_object().into_iter().flatten().map(|(k, _)| k.as_str()).collect();
             eq("descriptors", fds, vec!["0", "1", "2"])
         }),

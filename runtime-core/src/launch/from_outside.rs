@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use super::Surroundings;
 use crate::cgroup;
@@ -65,6 +66,9 @@ pub(super) fn net_devices(devices: &[NetDevice], pid: i32, joined: Option<OwnedF
     net_devices::give(devices, namespace.as_fd())
 }
 
+/// How long the agent of a filter may take to read what does not fit into its socket.
+const AGENT_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Hands the filter's listener to its agent, with the container process state (`config-linux.md`).
 pub(super) fn notify_agent(plan: &Plan, pid: i32, pidfd: BorrowedFd<'_>, number: i32) -> Result<()> {
     let Some(agent) = &plan.listener else {
@@ -82,6 +86,8 @@ pub(super) fn notify_agent(plan: &Plan, pid: i32, pidfd: BorrowedFd<'_>, number:
         text(&agent.metadata)
     );
     let socket = UnixStream::connect(&agent.socket).map_err(|e| failed(e.into()))?;
+    // An agent that does not read must not hold the command up for ever.
+    socket.set_write_timeout(Some(AGENT_PATIENCE)).map_err(|e| failed(e.into()))?;
     sys::send_with_fd(socket.as_fd(), message.as_bytes(), listener.as_fd()).map_err(failed)?;
     Ok(())
 }

@@ -207,6 +207,7 @@ pub(super) fn hooks() -> Vec<Case> {
             eq("hooks", tags(&notes(&[&log])?), vec!["p"])
         }),
     ];
+    all.extend(manners());
     for kind in &HOOKS[..5] {
         all.push(case(
             &format!("hooks/failure-{kind}"),
@@ -228,6 +229,122 @@ pub(super) fn hooks() -> Vec<Case> {
                 let after = notes(&[&log, &b.rootfs.join("hooks.log")])?;
                 ensure(after.is_empty(), "the hook after the failed one ran")?;
                 x.rt(["delete", "--force", &b.id])?.ok()?;
+                x.alone()
+            },
+        ));
+    }
+    all
+}
+
+/// A hook of the kind, and where its program stands for it.
+fn hook(x: &Ctx, kind: &str, words: &str) -> Value {
+    let program = if kind == "startContainer" { json!("/probe") } else { json!(x.job.probe) };
+    let words: Vec<&str> = ["probe"].into_iter().chain(words.split(' ')).collect();
+    json!({"path": program, "args": words})
+}
+
+/// How hooks may behave, whatever they are for.
+fn manners() -> Vec<Case> {
+    let mut all = vec![
+        case("hooks/without-env", "config.md Hooks: env is the whole environment", |x| {
+            let log = x.job.dir.join("hooks.log");
+            let b = x.bundle(|c| {
+                for kind in HOOKS {
+                    let file = if kind == "startContainer" { "/hooks.log".into() } else { log.to_string_lossy() };
+                    c["hooks"][kind] = json!([hook(x, kind, &format!("hook {file} {kind}"))]);
+                }
+            })?;
+            x.run(&b)?.ok()?;
+            let notes = notes(&[&log, &b.rootfs.join("hooks.log")])?;
+            eq("hooks", notes.len(), HOOKS.len())?;
+            for n in notes {
+                eq(format_args!("environment of {}", n["tag"]), &n["env"], &json!({}))?;
+            }
+            Ok(())
+        }),
+        case("hooks/args-default", "config.md Hooks: without args, the path", |x| {
+            // Without a verb the probe does nothing, and succeeds.
+            let b = x.bundle(|c| {
+                for kind in HOOKS {
+                    let program = if kind == "startContainer" { json!("/probe") } else { json!(x.job.probe) };
+                    c["hooks"][kind] = json!([{"path": program, "args": []}, {"path": program}]);
+                }
+            })?;
+            x.run(&b)?.ok().map(drop)
+        }),
+        case("hooks/stdin-unread", "reliability: a hook that does not read its input harms nobody", |x| {
+            // More than any pipe or socket holds.
+            let b = x.bundle(|c| {
+                c["annotations"] = json!({"org.example.long": "x".repeat(3 << 20)});
+                for kind in HOOKS {
+                    c["hooks"][kind] = json!([hook(x, kind, "exit 0"), hook(x, kind, "exit 0")]);
+                }
+            })?;
+            x.run(&b)?.ok().map(drop)
+        }),
+        case("hooks/output", "reliability: what a failed hook printed is in the error", |x| {
+            for kind in ["prestart", "createRuntime", "poststart"] {
+                let b = x.bundle(|c| {
+                    c["hooks"][kind] =
+                        json!([{"path": "/bin/sh", "args": ["sh", "-c", "echo one-reason; echo another >&2; exit 3"]}]);
+                    args(c, "wait");
+                })?;
+                let out = x.run(&b)?;
+                ensure(out.status != 0, format_args!("{kind}: it succeeded"))?;
+                contains(format_args!("stderr for {kind}"), &out.stderr, &[kind, "hook #0", "3", "another"])?;
+                x.rt(["delete", "--force", &b.id])?.ok()?;
+            }
+            Ok(())
+        }),
+        case("hooks/daemon", "reliability: a hook may leave a process that holds its pipes", |x| {
+            // It goes on with the hook's input and outputs.
+            let file = x.job.dir.join("daemon");
+            let script = format!("sleep 1000 & echo $! >>{}", file.display());
+            let b = x.bundle(|c| {
+                for kind in ["prestart", "createRuntime", "poststart", "poststop"] {
+                    c["hooks"][kind] =
+                        json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]}]);
+                }
+            })?;
+            let out = x.run(&b)?;
+            let pids = fs::read_to_string(&file)?;
+            for pid in pids.lines() {
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.parse()?), nix::sys::signal::Signal::SIGKILL)?;
+            }
+            x.alone()?;
+            out.ok()?;
+            eq("hooks that ran", pids.lines().count(), 4)
+        }),
+        case("hooks/timeout-poststop", "config.md Hooks: timeout; runtime.md Lifecycle: step 13, a warning", |x| {
+            let log = x.job.dir.join("hooks.log");
+            let live = x.live(|c| {
+                let mut slow = hook(x, "poststop", "sleep");
+                slow["timeout"] = json!(1);
+                c["hooks"]["poststop"] = json!([slow, note(x, "poststop", &log.to_string_lossy(), "after")]);
+            })?;
+            x.kill(&live)?;
+            x.rt(["delete", &live.id])?;
+            x.rt(["state", &live.id])?.exits(1)?;
+            eq("hooks", tags(&notes(&[&log])?), vec!["after"])?;
+            x.alone()
+        }),
+    ];
+    for kind in &HOOKS[..5] {
+        all.push(case(
+            &format!("hooks/timeout-{kind}"),
+            "config.md Hooks: timeout; runtime.md Lifecycle: a failing hook stops the container",
+            move |x| {
+                let b = x.bundle(|c| {
+                    let mut slow = hook(x, kind, "sleep");
+                    slow["timeout"] = json!(1);
+                    c["hooks"][*kind] = json!([slow]);
+                    args(c, "wait");
+                })?;
+                let out = x.run(&b)?;
+                ensure(out.status != 0, "it succeeded")?;
+                contains("stderr", &out.stderr, &["hook"])?;
+                x.rt(["delete", "--force", &b.id])?.ok()?;
+                // Neither the hook nor the container is left.
                 x.alone()
             },
         ));

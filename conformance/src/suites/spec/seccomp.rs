@@ -1,9 +1,11 @@
 //! System call filters.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::case;
-use crate::ctx::{Ctx, Stop, args, eq};
+use crate::ctx::{Ctx, Outcome, Running, Stop, args, ensure, eq, skip};
 use crate::frame::Case;
 
 /// A profile that allows all but one rule.
@@ -123,6 +125,7 @@ pub(super) fn seccomp() -> Vec<Case> {
             eq("results", got, vec![json!("EPERM"), json!("EPERM"), json!("ok")])
         }),
     ];
+    all.extend(notify());
     // personality(2) takes any of these numbers; which of 0, 6 and 8 are stopped?
     let ops: [(&str, u64, Option<u64>, [bool; 3]); 8] = [
         ("SCMP_CMP_EQ", 6, None, [false, true, false]),
@@ -147,6 +150,110 @@ pub(super) fn seccomp() -> Vec<Case> {
         }));
     }
     all
+}
+
+/// The agent, listening on the path.
+fn agent(x: &Ctx, socket: &str) -> Result<Running, Stop> {
+    let python = Path::new("/usr/bin/python3");
+    if !python.exists() {
+        return skip("python3 is not installed: it is the agent");
+    }
+    // EDOM (33): what no call that is made here answers by itself.
+    let mut agent = x.program(python, ["-c", include_str!("seccomp_agent.py"), socket, "33"]).spawn()?;
+    agent.expect("listening")?;
+    Ok(agent)
+}
+
+fn told(agent: &mut Running) -> Result<Value, Stop> {
+    Ok(serde_json::from_str(&agent.line()?)?)
+}
+
+fn end(x: &Ctx, mut agent: Running) -> Outcome {
+    agent.child.kill()?;
+    agent.wait()?;
+    x.alone()
+}
+
+fn notify() -> Vec<Case> {
+    const NOTIFY: &str = "config-linux.md The Container Process State";
+    let profile = |socket: &str, flags: Value| {
+        json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": flags, "listenerPath": socket, "listenerMetadata": "MKDIR=/a",
+               "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY"}]})
+    };
+    let check = move |x: &Ctx, flags: Value| {
+        let socket = x.fresh("agent").to_string_lossy().into_owned();
+        let mut agent = agent(x, &socket)?;
+        let b = x.bundle(|c| {
+            c["linux"]["seccomp"] = profile(&socket, flags);
+            c["annotations"] = json!({"org.example.note": "kept"});
+            args(c, "wait");
+        })?;
+        let live = x.live_bundle(b)?;
+        let got = told(&mut agent)?;
+        // An inode without a name: of an eventfd or a pidfd it would be another one.
+        eq("descriptors", &got["descriptors"], &json!(["anon_inode:seccomp notify"]))?;
+        let m = &got["message"];
+        eq("fds", &m["fds"], &json!(["seccompFd"]))?;
+        eq("pid", &m["pid"], &json!(live.pid))?;
+        eq("metadata", &m["metadata"], &json!("MKDIR=/a"))?;
+        ensure(m["ociVersion"].is_string() && m["state"]["ociVersion"].is_string(), format_args!("no version: {m}"))?;
+        eq("id", &m["state"]["id"], &json!(live.id))?;
+        eq("bundle", &m["state"]["bundle"], &json!(live.bundle.dir()))?;
+        eq("status", &m["state"]["status"], &json!("creating"))?;
+        eq("pid of the state", &m["state"]["pid"], &json!(live.pid))?;
+        eq("annotations", &m["state"]["annotations"], &json!({"org.example.note": "kept"}))?;
+
+        // A process that joins is under a filter of its own, with a listener of its own.
+        let out = x.rt(["exec", &live.id, "/probe", "mkdir", "/a"])?.ok()?;
+        eq("what the agent answers", out.results(), vec![json!("EDOM")])?;
+        let m = told(&mut agent)?["message"].clone();
+        ensure(m["pid"].as_i64().is_some_and(|pid| pid > 1 && pid != i64::from(live.pid)), format_args!("pid: {m}"))?;
+        eq("status", &m["state"]["status"], &json!("running"))?;
+        eq("pid of the state", &m["state"]["pid"], &json!(live.pid))?;
+        ensure(told(&mut agent)?["number"].is_i64(), "no notification")?;
+        x.kill(&live)?;
+        x.rt(["delete", &live.id])?.ok()?;
+        end(x, agent)
+    };
+    vec![
+        case("seccomp/notify", NOTIFY, move |x| check(x, json!([]))),
+        case("seccomp/notify-flags", "config-linux.md Seccomp: flags, beside a listener", move |x| {
+            let flags = ["LOG", "SPEC_ALLOW", "TSYNC", "WAIT_KILLABLE_RECV"];
+            check(x, flags.map(|flag| format!("SECCOMP_FILTER_FLAG_{flag}")).to_vec().into())
+        }),
+        case("seccomp/notify-init", "config-linux.md Seccomp: the agent answers the program's own calls", move |x| {
+            let socket = x.fresh("agent").to_string_lossy().into_owned();
+            let mut agent = agent(x, &socket)?;
+            let b = x.bundle(|c| {
+                c["linux"]["seccomp"] = profile(&socket, json!([]));
+                args(c, "mkdir /a , write /b x");
+            })?;
+            eq("results", x.run(&b)?.ok()?.results(), vec![json!("EDOM"), json!("ok")])?;
+            eq("fds", &told(&mut agent)?["message"]["fds"], &json!(["seccompFd"]))?;
+            end(x, agent)
+        }),
+        case("seccomp/notify-without-agent", "config-linux.md Seccomp: nobody listens on listenerPath", move |x| {
+            let b = x.bundle(|c| {
+                c["linux"]["seccomp"] = profile(&x.fresh("nobody").to_string_lossy(), json!([]));
+            })?;
+            x.rt(["create", "--bundle", b.dir(), &b.id])?.fails(1, &["nobody"])?;
+            x.rt(["state", &b.id])?.exits(1).map(drop)
+        }),
+        case("seccomp/all-flags", "config-linux.md Seccomp: flags, without a listener", move |x| {
+            let features = x.bare(["features"]).go()?.ok()?.json()?;
+            let flags = features.pointer("/linux/seccomp/supportedFlags").cloned().unwrap_or_default();
+            ensure(flags.as_array().is_some_and(|flags| !flags.is_empty()), "features names no flags")?;
+            for flag in flags.as_array().into_iter().flatten().chain([&flags]) {
+                x.measure(flag.to_string());
+                x.facts(|c| {
+                    let flags = if flag.is_array() { flag.clone() } else { json!([flag]) };
+                    c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": flags,
+                        "syscalls": [{"names": ["acct"], "action": "SCMP_ACT_ERRNO"}]});
+                })?;
+            }
+            Ok(())
+        }),
+    ]
 }
 
 /// What a static Rust program and the runtimes' last steps call, mkdir excepted.
