@@ -13,7 +13,7 @@ use runtime_core::{Error, Result};
 pub(crate) fn send_fd(path: &Path, name: &str, fd: BorrowedFd<'_>) -> Result<()> {
     let failed = |errno| Error::system(format!("send a descriptor to {}", path.display()), errno);
     let socket = connect(path).map_err(|error| failed(Errno::from(error)))?;
-    sys::send_with_fd(socket.as_fd(), name.as_bytes(), fd).map_err(failed)
+    sys::send_with_fd(socket.as_fd(), name.as_bytes(), fd).map(drop).map_err(failed)
 }
 
 /// connect(2) takes paths of at most 107 bytes: a longer one is reached through its directory's descriptor.

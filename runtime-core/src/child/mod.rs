@@ -117,7 +117,8 @@ impl Context<'_> {
 
     /// The master of the terminal goes to the parent.
     pub(crate) fn send_master(&self, master: BorrowedFd<'_>) -> Result<(), Failure> {
-        Ok(sys::send_with_fd(self.channel, &[0], master)?)
+        sys::send_with_fd(self.channel, &[0], master)?;
+        Ok(())
     }
 }
 

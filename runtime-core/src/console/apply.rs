@@ -56,6 +56,7 @@ pub(crate) fn console(context: &Context<'_>, step: &ConsoleStep) -> Result<(), F
     match step.socket {
         // The payload is the master's name, as runc sends it: the receivers want 1 to 4095 bytes.
         Some(socket) => sys::send_with_fd(context.fd(socket), b"/dev/ptmx", master.as_fd())
+            .map(drop)
             .map_err(|errno| Failure::new(errno, SEND_FAILED)),
         None => context.send_master(master.as_fd()),
     }

@@ -85,9 +85,10 @@ pub(super) fn notify_agent(plan: &Plan, pid: i32, pidfd: BorrowedFd<'_>, number:
         text(&agent.oci_version),
         text(&agent.metadata)
     );
-    let socket = UnixStream::connect(&agent.socket).map_err(|e| failed(e.into()))?;
+    let mut socket = UnixStream::connect(&agent.socket).map_err(|e| failed(e.into()))?;
     // An agent that does not read must not hold the command up for ever.
     socket.set_write_timeout(Some(AGENT_PATIENCE)).map_err(|e| failed(e.into()))?;
-    sys::send_with_fd(socket.as_fd(), message.as_bytes(), listener.as_fd()).map_err(failed)?;
-    Ok(())
+    // All in one message if possible: most agents read once.
+    let sent = sys::send_with_fd(socket.as_fd(), message.as_bytes(), listener.as_fd()).map_err(failed)?;
+    socket.write_all(message.as_bytes().get(sent..).unwrap_or_default()).map_err(|e| failed(e.into()))
 }

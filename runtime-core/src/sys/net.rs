@@ -40,8 +40,9 @@ struct Control {
     padding: i32,
 }
 
-/// sendmsg(2): the bytes, and one descriptor by SCM_RIGHTS in a control buffer of exactly one CMSG_SPACE(4).
-pub fn send_with_fd(socket: BorrowedFd<'_>, bytes: &[u8], fd: BorrowedFd<'_>) -> Result<()> {
+/// sendmsg(2): the bytes, and one descriptor by SCM_RIGHTS in a control buffer of exactly one CMSG_SPACE(4). Returns how
+/// many bytes were sent: fewer than all only where the socket has a timeout and they are too many for it.
+pub fn send_with_fd(socket: BorrowedFd<'_>, bytes: &[u8], fd: BorrowedFd<'_>) -> Result<usize> {
     let control =
         Control { length: 20, level: libc::SOL_SOCKET, kind: libc::SCM_RIGHTS, fd: fd.as_raw_fd(), padding: 0 };
     let vector = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
@@ -53,7 +54,7 @@ pub fn send_with_fd(socket: BorrowedFd<'_>, bytes: &[u8], fd: BorrowedFd<'_>) ->
     message.msg_controllen = size_of::<Control>();
     let args = [raw(socket), &raw const message as usize, libc::MSG_NOSIGNAL as usize, 0, 0, 0];
     // SAFETY: everything that `message` points to lives on this stack; the kernel only reads it.
-    retry(|| unsafe { call(libc::SYS_sendmsg, args) }).map(drop)
+    retry(|| unsafe { call(libc::SYS_sendmsg, args) })
 }
 
 /// recvmsg(2): how many bytes came, and the descriptor that came with them (close-on-exec).

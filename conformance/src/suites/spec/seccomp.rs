@@ -1,5 +1,6 @@
 //! System call filters.
 
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -237,6 +238,17 @@ fn notify() -> Vec<Case> {
                 c["linux"]["seccomp"] = profile(&x.fresh("nobody").to_string_lossy(), json!([]));
             })?;
             x.rt(["create", "--bundle", b.dir(), &b.id])?.fails(1, &["nobody"])?;
+            x.rt(["state", &b.id])?.exits(1).map(drop)
+        }),
+        case("seccomp/notify-agent-silent", "reliability: nothing waits for ever", move |x| {
+            // A message that no socket holds, for an agent that does not read.
+            let socket = x.fresh("agent");
+            let _listener = UnixListener::bind(&socket)?;
+            let b = x.bundle(|c| {
+                c["linux"]["seccomp"] = profile(&socket.to_string_lossy(), json!([]));
+                c["annotations"] = json!({"org.example.long": "x".repeat(3 << 20)});
+            })?;
+            x.rt(["create", "--bundle", b.dir(), &b.id])?.fails(1, &["seccomp listener"])?;
             x.rt(["state", &b.id])?.exits(1).map(drop)
         }),
         case("seccomp/all-flags", "config-linux.md Seccomp: flags, without a listener", move |x| {
