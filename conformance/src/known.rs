@@ -450,6 +450,11 @@ pub(crate) const KNOWN: &[Known] = &[
     known("runc version 1.3", "cgroups/update/bad-flags", "says what is wrong, not with which value"),
     known(
         "runc version 1.3",
+        "cgroups/update/refused",
+        "sets back to what is already the new value; with systemd the quota is rounded up and accepted",
+    ),
+    known(
+        "runc version 1.3",
         "cgroups/events/ends-with-the-container",
         "on cgroup v2 it can't do without memory.events",
     ),
@@ -611,6 +616,10 @@ pub(crate) const KNOWN: &[Known] = &[
     known("crun version 1.28", "spec/hooks/failed-create-is-undone", "texts and statuses of its own"),
     known("crun version 1.28", "cgroups/update/stopped", "texts and statuses of its own"),
     known("crun version 1.28", "cgroups/update/bad-flags", "values are not checked"),
+    known("crun version 1.28", "cgroups/update/refused", "the value is not named"),
+    known("crun version 1.28", "cgroups/update/keeps-the-rest", "the period falls back to 100000"),
+    known("crun version 1.28", "cgroups/set/zeros-set-nothing", "a memory limit of 0 is set"),
+    known("crun version 1.28", "spec/label/mount", "not checked"),
     known("crun version 1.28", "cgroups/events/*", "no such command"),
 ];
 
