@@ -236,7 +236,7 @@ pub(crate) fn hold(job: &str, cases: &[Case]) -> Result<u8, Stop> {
     }
 }
 
-/// Engines and their plugins write below /run, /etc and /var, whatever they are told: these are private, and vanish.
+/// Engines and their plugins write below /run, /etc and parts of /var, whatever they are told: these are private, and vanish.
 fn private(dir: &Path) -> Outcome {
     let none: Option<&str> = None;
     let run = dir.join("run");
@@ -252,8 +252,10 @@ fn private(dir: &Path) -> Outcome {
         }
     }
     nix::mount::umount2(&run, nix::mount::MntFlags::MNT_DETACH)?;
-    for name in ["etc", "var"] {
-        let (upper, work) = (dir.join(name), dir.join(format!("{name}.work")));
+    // Not all of /var: the run's own directory is below /var/tmp.
+    for name in ["etc", "var/lib", "var/cache", "var/log"] {
+        let flat = name.replace('/', "-");
+        let (upper, work) = (dir.join(&flat), dir.join(format!("{flat}.work")));
         fs::create_dir_all(&upper)?;
         fs::create_dir_all(&work)?;
         let options = format!("lowerdir=/{name},upperdir={},workdir={}", upper.display(), work.display());
