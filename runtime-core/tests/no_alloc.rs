@@ -107,6 +107,28 @@ fn cases() -> Vec<(&'static str, Change)> {
             c["linux"]["uidMappings"] = map.clone();
             c["linux"]["gidMappings"] = map;
         }),
+        ("made mounts", |c| {
+            c["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+            let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+            c["linux"]["uidMappings"] = map.clone();
+            c["linux"]["gidMappings"] = map.clone();
+            let mounts = c["mounts"].as_array_mut().unwrap();
+            mounts.push(json!({"destination": "/copied", "type": "tmpfs", "source": "t",
+                "options": ["idmap", "tmpcopyup", "ro"], "uidMappings": map, "gidMappings": map}));
+        }),
+        ("links", |c| {
+            let link = work_directory().join("link").to_str().unwrap().to_owned();
+            let mounts = c["mounts"].as_array_mut().unwrap();
+            for (destination, options) in [
+                ("/new/copied", ["bind", "copy-symlink"]),
+                // Once more: the link is there, and the same.
+                ("/new/copied", ["bind", "copy-symlink"]),
+                ("/new/itself", ["bind", "src-nofollow"]),
+                ("/copied/deep/link", ["bind", "dest-nofollow"]),
+            ] {
+                mounts.push(json!({"destination": destination, "type": "bind", "source": link, "options": options}));
+            }
+        }),
         ("time namespace", |c| {
             c["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "time"}));
             c["linux"]["timeOffsets"] = json!({"boottime": {"secs": 1000}});
@@ -174,6 +196,7 @@ impl Work {
         let root = path.join("rootfs");
         fs::create_dir_all(root.join("etc")).unwrap();
         (0..12).for_each(|i| fs::create_dir_all(layer(&path, i)).unwrap());
+        std::os::unix::fs::symlink("/etc/passwd", path.join("link")).unwrap();
         fs::create_dir_all(root.join("copied/deep/er")).unwrap();
         fs::write(root.join("copied/deep/file"), "x").unwrap();
         std::os::unix::fs::symlink("file", root.join("copied/deep/link")).unwrap();
