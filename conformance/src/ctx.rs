@@ -147,6 +147,13 @@ impl Out {
         Ok(self)
     }
 
+    /// Fails unless the command failed, with a message: which status that is, the specification does not say.
+    pub(crate) fn errs(self) -> Result<Out, Stop> {
+        ensure(self.status != 0, "it succeeded")?;
+        ensure(!self.stderr.trim().is_empty(), "no message")?;
+        Ok(self)
+    }
+
     /// Fails unless the exit status is `status` and standard error contains `texts`.
     pub(crate) fn fails(self, status: i32, texts: &[&str]) -> Result<Out, Stop> {
         let out = self.exits(status)?;
@@ -505,6 +512,7 @@ impl Running {
         let mut line = String::new();
         waiting("a line of output");
         if self.lines.read_line(&mut line)? == 0 {
+            able(&self.stderr())?;
             return fail(format!(
                 "the output ended; it was {:?}, standard error {:?}",
                 self.trail,
@@ -584,7 +592,9 @@ impl Terminal {
         waiting("the end of the terminal's output");
         let mut rest = Vec::new();
         let _ = io::Read::read_to_end(&mut self.lines, &mut rest);
-        Ok((reap(self.child.id())?, String::from_utf8_lossy(&rest).into_owned()))
+        let rest = String::from_utf8_lossy(&rest).into_owned();
+        able(&rest)?;
+        Ok((reap(self.child.id())?, rest))
     }
 }
 

@@ -205,6 +205,8 @@ pub(crate) fn furnish(job: &Job) -> Result<(), Stop> {
     if job.stage.is_some() {
         return Ok(());
     }
+    // What a runtime makes of a path that it did not understand is not to lie where the harness was started.
+    std::env::set_current_dir(&job.dir)?;
     let none: Option<&str> = None;
     if job.driver == Driver::Cgroupfs {
         mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), none)?;

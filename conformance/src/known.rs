@@ -21,11 +21,17 @@ const fn known_as(runtime: &'static str, case: &'static str, shows: &'static str
     Known { runtime, case, shows, reason }
 }
 
-/// A fault of a program of OCI runtime-tools, which no runtime can pass on a current kernel or by the present text of the
-/// specification. `shows` tells how many of its test points fail for it.
+/// A fault of a program of OCI runtime-tools: no runtime can pass it on a current kernel, or by the present text of the
+/// specification it must not. `shows` tells how many of its test points fail for it.
 const fn tools(case: &'static str, shows: &'static str, reason: &'static str) -> Known {
     known_as("", case, shows, reason)
 }
+
+/// A fault of crun.
+const SIGPIPE: &str = "delete is killed by SIGPIPE where a poststop hook ends without reading its standard input";
+
+/// A deviation of runc that engines rely on.
+const DELETE_CREATED: &str = "a container that was only created is deleted: engines clean up that way";
 
 /// The table of known faults.
 pub(crate) const KNOWN: &[Known] = &[
@@ -82,16 +88,12 @@ pub(crate) const KNOWN: &[Known] = &[
     tools("runtime-tools/process_rlimits", "1 of ", "it is a Go program, and Go raises its own soft RLIMIT_NOFILE"),
     tools("runtime-tools/start", "1 of 7 ", "wants start without process to succeed: runtime.md Start wants an error"),
     tools("runtime-tools/start", "2 of 8 ", "wants start without process to succeed: runtime.md Start wants an error"),
-    tools(
-        "runtime-tools/delete",
-        "2 of 5 ",
-        "containers that were only created are deleted by every runtime: engines clean up that way",
-    ),
-    known(
-        "",
-        "spec/operation/delete-created",
-        "containers that were only created are deleted by every runtime: engines clean up that way",
-    ),
+    known_as("orlop version", "runtime-tools/delete", "2 of 5 ", DELETE_CREATED),
+    known("orlop version", "spec/operation/delete-created", DELETE_CREATED),
+    known_as("runc version 1.1.5", "runtime-tools/delete", "2 of 5 ", DELETE_CREATED),
+    known("runc version 1.1.5", "spec/operation/delete-created", DELETE_CREATED),
+    known_as("crun version 1.8.1", "runtime-tools/delete", "2 of 5 ", DELETE_CREATED),
+    known("crun version 1.8.1", "spec/operation/delete-created", DELETE_CREATED),
     known(
         "orlop version",
         "runtime-tools/mounts",
@@ -458,6 +460,21 @@ pub(crate) const KNOWN: &[Known] = &[
         "cgroups/events/ends-with-the-container",
         "on cgroup v2 it can't do without memory.events",
     ),
+    known("crun version 1.8.1", "runtime-tools/poststop*", SIGPIPE),
+    known("crun version 1.8.1", "spec/hooks/stdin-not-read", SIGPIPE),
+    known_as(
+        "crun version 1.8.1",
+        "runtime-tools/linux_ns_itype",
+        "left behind: processes",
+        "without a pid namespace and a cgroup, delete --force does not end a container that was not started",
+    ),
+    known_as("crun version 1.8.1", "runtime-tools/*", "left behind: cgroups", "a create that fails leaves its cgroup"),
+    known("crun version 1.8.1", "spec/label/mount", "mountLabel is ignored where SELinux is not there"),
+    known(
+        "crun version 1.8.1",
+        "cgroups/*",
+        "run with --cgroup-manager=disabled where it can't set RLIMIT_MEMLOCK; and it has no command events",
+    ),
     known("crun version 1.8.1", "cli/features/*", "the command came with crun 1.8.6"),
     known("crun version 1.8.1", "cli/help/*", "the command came with a later crun, or needs CRIU"),
     known("crun version 1.8.1", "cli/spec/rootless", "no mappings"),
@@ -691,8 +708,8 @@ mod tests {
 
     #[test]
     fn another_failure_is_not_known() {
-        assert!(reason("any version 1", "runtime-tools/delete", "2 of 5 test points: x", false).is_some());
-        assert!(reason("any version 1", "runtime-tools/delete", "3 of 5 test points: x", false).is_none());
+        assert!(reason("any version 1", "runtime-tools/misc_props", "1 of 3 test points: x", false).is_some());
+        assert!(reason("any version 1", "runtime-tools/misc_props", "2 of 3 test points: x", false).is_none());
     }
 
     #[test]

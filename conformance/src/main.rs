@@ -525,11 +525,13 @@ fn conduct(options: &Options) -> Result<u8, Stop> {
         .filter(|c| options.suites.is_empty() || options.suites.iter().any(|s| s == c.suite))
         .filter(|c| options.filter.is_empty() || options.filter.iter().any(|f| c.path().contains(f.as_str())))
         .collect();
+    // Who reads it may have enough, as `head` does.
+    let mut out = io::stdout();
     if options.list {
         for c in &cases {
-            println!("{:<48} {}", c.path(), c.checks);
+            let _ = writeln!(out, "{:<48} {}", c.path(), c.checks);
         }
-        println!("{} cases", cases.len());
+        let _ = writeln!(out, "{} cases", cases.len());
         return Ok(0);
     }
     if cases.is_empty() {
@@ -555,10 +557,10 @@ fn conduct(options: &Options) -> Result<u8, Stop> {
             None => return Ok(0),
         }
     };
-    println!();
+    let _ = writeln!(out);
     let report = Report::new(&cases, &labels, &setting(options), verdicts);
     for (r, label) in labels.iter().enumerate() {
-        println!("{label}: {}", report.counts(r));
+        let _ = writeln!(out, "{label}: {}", report.counts(r));
     }
     write(options, &report)?;
     Ok(u8::from(report.count(0, None, Status::Fail) > 0))

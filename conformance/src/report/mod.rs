@@ -84,7 +84,9 @@ impl Report {
             checks: c.checks.to_owned(),
             cells: row.into_iter().map(Some).collect(),
         };
-        Report { columns, rows: cases.iter().zip(verdicts).map(row).collect() }
+        let mut report = Report { columns, rows: cases.iter().zip(verdicts).map(row).collect() };
+        report.sort();
+        report
     }
 
     /// One report of several: the same runtime in the same setting is one column. Of two verdicts the later one stays.
@@ -120,10 +122,18 @@ impl Report {
         for row in &mut all.rows {
             row.cells.resize(all.columns.len(), None);
         }
-        let suites = all.suites();
-        let order: HashMap<String, usize> = suites.into_iter().enumerate().map(|(i, s)| (s.to_owned(), i)).collect();
-        all.rows.sort_by_key(|r| order[&r.suite]);
+        all.sort();
         all
+    }
+
+    /// Brings what belongs to one suite, and in it to one section, together, in the order of the first rows.
+    fn sort(&mut self) {
+        let (mut suites, mut sections) = (HashMap::new(), HashMap::new());
+        for (i, row) in self.rows.iter().enumerate() {
+            suites.entry(row.suite.clone()).or_insert(i);
+            sections.entry((row.suite.clone(), row.split().0.to_owned())).or_insert(i);
+        }
+        self.rows.sort_by_key(|r| (suites[&r.suite], sections[&(r.suite.clone(), r.split().0.to_owned())]));
     }
 
     /// The suites in the order of their first rows.
@@ -335,7 +345,7 @@ mod tests {
     #[test]
     fn runs_become_columns_and_rows_of_one_report() {
         let merged = Report::merge(vec![
-            report("a 1", "v1", &[("s", "x/1", Status::Pass), ("s", "x/2", Status::Fail)]),
+            report("a 1", "v1", &[("s", "x/1", Status::Pass), ("s", "z/1", Status::Pass), ("s", "x/2", Status::Fail)]),
             report("a 1", "v2", &[("s", "x/2", Status::Skip), ("s", "x/3", Status::Pass)]),
             report("a 1", "v1", &[("t", "y", Status::Known), ("s", "x/2", Status::Pass)]),
         ]);
@@ -349,15 +359,16 @@ mod tests {
             ("s/x/1", [Some(Status::Pass), None]),
             ("s/x/2", [Some(Status::Pass), Some(Status::Skip)]),
             ("s/x/3", [None, Some(Status::Pass)]),
+            ("s/z/1", [Some(Status::Pass), None]),
             ("t/y", [Some(Status::Known), None]),
         ];
         assert_eq!(rows, want.map(|(p, c)| (p.to_owned(), c.to_vec())));
-        assert_eq!(merged.counts(0), "2 pass, 0 fail, 1 known, 0 skip");
+        assert_eq!(merged.counts(0), "3 pass, 0 fail, 1 known, 0 skip");
         assert_eq!(merged.counts(1), "1 pass, 0 fail, 0 known, 1 skip");
         let text = merged.markdown();
-        assert!(text.contains("| s | 2 / 0 / 0 / 0 | 1 / 0 / 0 / 1 |"), "{text}");
+        assert!(text.contains("| s | 3 / 0 / 0 / 0 | 1 / 0 / 0 / 1 |"), "{text}");
         assert!(text.contains("| x/3 | a \\| b |  | pass |"), "{text}");
-        assert!(merged.tap().starts_with("TAP version 14\n1..3\n"), "{}", merged.tap());
+        assert!(merged.tap().starts_with("TAP version 14\n1..4\n"), "{}", merged.tap());
     }
 
     #[test]

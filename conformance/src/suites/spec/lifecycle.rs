@@ -54,7 +54,7 @@ pub(super) fn lifecycle() -> Vec<Case> {
             let before = fs::read_to_string("/proc/self/mountinfo")?;
             let b =
                 x.bundle(|c| push(&mut c["mounts"], json!({"destination": "/m", "type": "made-up", "source": "x"})))?;
-            let out = x.rt(["create", "--bundle", b.dir(), &b.id])?.exits(1)?;
+            let out = x.rt(["create", "--bundle", b.dir(), &b.id])?.errs()?;
             let text = out.stderr.to_lowercase();
             ensure(
                 text.contains("no such device") || text.contains("made-up"),

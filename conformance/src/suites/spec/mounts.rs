@@ -150,7 +150,7 @@ pub(super) fn root_and_mounts() -> Vec<Case> {
                     json!({"destination": "/m", "type": "tmpfs", "source": "t", "options": options}),
                 );
             })?;
-            let out = x.run(&b)?.exits(1)?;
+            let out = x.run(&b)?.errs()?;
             ensure(!out.stderr.trim().is_empty(), "no message")
         }),
         case("mounts/tmpcopyup", "config.md Linux mount options: tmpcopyup", |x| {

@@ -85,7 +85,7 @@ pub(super) fn users() -> Vec<Case> {
                 c["process"]["user"] = json!({"uid": 5000, "gid": 0});
             })?;
             own(&b)?;
-            let out = x.run(&b)?.exits(1)?;
+            let out = x.run(&b)?.errs()?;
             ensure(!out.stderr.trim().is_empty(), "no message")
         }),
         case("userns/exec", "config-linux.md User namespace mappings: exec", move |x| {
