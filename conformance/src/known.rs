@@ -462,6 +462,7 @@ pub(crate) const KNOWN: &[Known] = &[
     ),
     known("crun version 1.8.1", "runtime-tools/poststop*", SIGPIPE),
     known("crun version 1.8.1", "spec/hooks/stdin-not-read", SIGPIPE),
+    known("crun version 1.8.1", "spec/hooks/poststop-failure", SIGPIPE),
     known_as(
         "crun version 1.8.1",
         "runtime-tools/linux_ns_itype",
