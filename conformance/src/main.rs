@@ -6,6 +6,7 @@
 
 #![recursion_limit = "256"]
 
+mod booted;
 mod ctx;
 mod fixture;
 mod frame;
@@ -64,7 +65,7 @@ struct Options {
     /// Run where /sys/fs/cgroup is the v2 hierarchy alone
     #[arg(long)]
     v2: bool,
-    /// Who makes the containers' cgroups: the runtime, or systemd (`--systemd-cgroup`)
+    /// Who makes the containers' cgroups: the runtime, or systemd (`--systemd-cgroup`), which is started if it is not running
     #[arg(long, value_enum, default_value_t = Driver::Cgroupfs)]
     driver: Driver,
     /// Everything may take this many times as long (1; on an emulated machine 10)
@@ -138,6 +139,9 @@ fn main() -> ExitCode {
             Ok(never) => match never {},
             Err(e) => Err(e.into()),
         },
+        Some("__boot") => booted::boot(&args[2..]),
+        Some("__first") => booted::first(&args[2..]),
+        Some("__booted") => booted::inside(&args[2..]),
         Some("__within") => fixture::within(&args[2], &args[3..]),
         Some("__inner") => frame::inner(&args[2]),
         Some("__hold") => fixture::hold(&args[2], &suites::all(None)),
@@ -550,7 +554,8 @@ fn conduct(options: &Options) -> Result<u8, Stop> {
     } else {
         ctx::slow_down(options.slow.unwrap_or(1).max(1));
         if options.driver == Driver::Systemd && !Path::new("/run/systemd/system").exists() {
-            return ctx::fail("--driver systemd: systemd is not running here");
+            let arguments: Vec<_> = std::env::args().skip(1).collect();
+            return booted::run(&arguments, options.v2(), &scratch.0);
         }
         match run_here(options, &cases, &names, &scratch.0)? {
             Some(outcome) => outcome,

@@ -851,7 +851,8 @@ impl Container {
             }
         };
         let before = class.map_or(Ok(Vec::new()), |class| class.update(schemata))?;
-        let ignored = self.record.cgroup.update(resources).inspect_err(|_| {
+        let linux = || self.spec().map(|spec| spec.linux);
+        let ignored = self.record.cgroup.update(resources, &linux).inspect_err(|_| {
             // The error that is told is the first one.
             let _ = class.map(|class| class.update(&before));
         })?;

@@ -1,9 +1,10 @@
 //! Changing the limits of a container that runs.
 
 use super::create::write_all;
+use super::devices::AccessList;
 use super::resources::{Limits, limits};
 use super::{Dir, Driver, OnFailure, Record, Value, Write, files, systemd};
-use crate::spec::{Cpu, Memory, Resources};
+use crate::spec::{Cpu, Linux, Memory, Resources};
 use crate::{Error, ErrorKind, Result};
 
 impl Record {
@@ -17,7 +18,9 @@ impl Record {
     /// # Errors
     /// A value that is refused, by its JSON pointer; [`ErrorKind::System`] with file, value and cause when the kernel
     /// refuses it.
-    pub fn update(&self, resources: &Resources) -> Result<Vec<(String, String)>> {
+    ///
+    /// `linux` is that of the container's configuration: with systemd on v1 its device rules are made again.
+    pub fn update(&self, resources: &Resources, linux: &dyn Fn() -> Result<Linux>) -> Result<Vec<(String, String)>> {
         let mut resources = resources.clone();
         if let [dir] = self.dirs.as_slice()
             && dir.is_unified()
@@ -41,11 +44,37 @@ impl Record {
         // The kernel first: what it refuses can be taken back, while systemd does not tell what a property was.
         write().inspect_err(undo)?;
         if let (Driver::Systemd(unit), false) = (&self.driver, properties.is_empty()) {
-            systemd::set(unit, &properties).inspect_err(undo)?;
+            self.set(unit, &properties, linux).inspect_err(undo)?;
             // systemd has written some of them, as it rounds them.
             write()?;
         }
         Ok(ignored)
+    }
+
+    /// Sets the properties. On v1 systemd writes the unit's device rules anew with every change, from the first one that
+    /// denies all: meanwhile nobody may open a device, and afterwards they must be what they were, where systemd can't say
+    /// all of them.
+    fn set(
+        &self,
+        unit: &systemd::Unit,
+        properties: &[systemd::Property],
+        linux: &dyn Fn() -> Result<Linux>,
+    ) -> Result<()> {
+        let Some(dir) = self.v1("devices") else { return systemd::set(unit, properties) };
+        let linux = linux()?;
+        let list = AccessList::new(&linux.resources.devices, &linux.devices)?;
+        let froze = !self.is_frozen()? && self.freeze().is_ok();
+        let result = systemd::set(unit, properties).and_then(|()| {
+            let file = |name: &str| dir.path.join(name);
+            list.writes().try_for_each(|(name, value)| {
+                let failed = |errno| Error::system(format_args!("write {value:?} to {}", file(name).display()), errno);
+                files::write(&file(name), &value).map_err(failed)
+            })
+        });
+        if froze {
+            self.thaw()?;
+        }
+        result
     }
 
     /// The same limits for systemd, which else would write the old ones again when it likes.
