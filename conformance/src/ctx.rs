@@ -953,7 +953,8 @@ impl Ctx {
         if self.job.v2 {
             return skip("cgroup v2 alone");
         }
-        if Path::new("/sys/fs/cgroup").join(controller).is_dir() {
+        // systemd makes directories for those that it could not mount.
+        if Path::new("/sys/fs/cgroup").join(controller).join("cgroup.procs").exists() {
             return Ok(());
         }
         skip(format!("no cgroup v1 controller {controller}"))
