@@ -7,7 +7,6 @@ mod faults;
 pub(crate) mod runtime_tools;
 mod security;
 mod spec;
-mod systemd;
 
 use std::path::Path;
 
@@ -19,7 +18,6 @@ pub(crate) fn all(tools: Option<&Path>) -> Vec<Case> {
     cases.extend(spec::cases());
     cases.extend(security::cases());
     cases.extend(cgroups::cases());
-    cases.extend(systemd::cases());
     cases.extend(engines::cases());
     cases.extend(faults::cases());
     cases.extend(runtime_tools::cases(tools));

@@ -323,24 +323,20 @@ fn limits_can_be_changed() {
     // Each pair is refused by the kernel in one of the two orders.
     for (limit, swap) in [(8 << 20, 16 << 20), (64 << 20, 128 << 20), (4 << 20, 4 << 20), (32 << 20, 32 << 20)] {
         let memory = Memory { limit: Some(limit), swap: Some(swap), ..Memory::default() };
-        let ignored = record
-            .update(&Resources { memory, ..Resources::default() }, &|| Ok(crate::spec::Linux::default()))
-            .unwrap();
+        let ignored = record.update(&Resources { memory, ..Resources::default() }, &|| Ok(Linux::default())).unwrap();
         assert_eq!(ignored, []);
         let is = (read("memory", "memory.limit_in_bytes"), read("memory", "memory.memsw.limit_in_bytes"));
         assert_eq!(is, (limit as u64, swap as u64));
     }
     for (quota, period, burst) in [(50_000, 100_000, 50_000), (5_000, 10_000, 1_000), (900_000, 1_000_000, 800_000)] {
         let cpu = Cpu { quota: Some(quota), period: Some(period), burst: Some(burst), ..Cpu::default() };
-        record.update(&Resources { cpu, ..Resources::default() }, &|| Ok(crate::spec::Linux::default())).unwrap();
+        record.update(&Resources { cpu, ..Resources::default() }, &|| Ok(Linux::default())).unwrap();
         let is = (read("cpu", "cpu.cfs_quota_us"), read("cpu", "cpu.cfs_period_us"), read("cpu", "cpu.cfs_burst_us"));
         assert_eq!(is, (quota as u64, period, burst));
     }
     let cpu = Cpu { quota: Some(1), ..Cpu::default() };
-    let error = record
-        .update(&Resources { cpu, ..Resources::default() }, &|| Ok(crate::spec::Linux::default()))
-        .unwrap_err()
-        .to_string();
+    let error =
+        record.update(&Resources { cpu, ..Resources::default() }, &|| Ok(Linux::default())).unwrap_err().to_string();
     let file = record.v1("cpu").unwrap().path.join("cpu.cfs_quota_us");
     let expect = format!("write \"1\" to {}: invalid argument (/linux/resources/cpu/quota)", file.display());
     assert_eq!(error, expect);

@@ -6,6 +6,7 @@
 mod compared;
 mod devices;
 mod measured;
+mod systemd;
 
 use std::fs;
 use std::path::Path;
@@ -30,6 +31,7 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend(updates());
     all.extend(events());
     all.extend(measured::cases());
+    all.extend(systemd::cases());
     all.extend(devices::cases());
     all.extend(compared::cases());
     all.extend(life());

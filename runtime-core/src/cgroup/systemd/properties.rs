@@ -364,7 +364,7 @@ mod tests {
         };
         const DEFAULTS: &str = "[(\"block-*\", \"m\"), (\"char-*\", \"m\"), (\"/dev/char/1:3\", \"rwm\"), \
             (\"/dev/char/1:5\", \"rwm\"), (\"/dev/char/1:7\", \"rwm\"), (\"/dev/char/1:8\", \"rwm\"), \
-            (\"/dev/char/1:9\", \"rwm\"), (\"/dev/char/5:0\", \"rwm\"), (\"/dev/char/5:2\", \"rwm\"), (\"char-136\", \"rwm\")]";
+            (\"/dev/char/1:9\", \"rwm\"), (\"/dev/char/5:0\", \"rwm\"), (\"/dev/char/5:2\", \"rwm\"), (\"/dev/char/10:200\", \"rwm\"), (\"char-136\", \"rwm\")]";
         for v2 in [false, true] {
             check(&[deny], v2, 255, "strict", DEFAULTS);
             check(&[allow], v2, 255, "auto", "@a(ss) []");

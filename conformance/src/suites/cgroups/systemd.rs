@@ -165,11 +165,11 @@ fn properties() -> Vec<Case> {
     for (name, [v1, v2], resources, on_v1, on_v2) in limits {
         all.push(case(&format!("property/{name}"), "systemd.resource-control(5), runc's conversions", move |x| {
             if x.job.v2 {
-                x.needs_v2(v2)?
+                x.needs_v2(v2)?;
             } else if v1.is_empty() {
                 return skip("v2 alone");
             } else {
-                x.needs_v1(v1)?
+                x.needs_v1(v1)?;
             }
             let live = x.live(|c| {
                 if let (Some(to), Value::Object(from)) = (c["linux"]["resources"].as_object_mut(), resources()) {
@@ -286,9 +286,9 @@ fn life() -> Vec<Case> {
         }),
         case("reload/update", "a daemon-reload does not revert an update", |x| {
             if x.job.v2 {
-                x.needs_v2("pids")?
+                x.needs_v2("pids")?;
             } else {
-                x.needs_v1("pids")?
+                x.needs_v1("pids")?;
             }
             let live = x.live(|c| c["linux"]["resources"]["pids"] = json!({"limit": 50}))?;
             x.rt(["update", "--pids-limit", "60", &live.id])?.ok()?;
@@ -351,9 +351,9 @@ fn life() -> Vec<Case> {
         }),
         case("unit/out-of-memory", "a unit that failed for memory is not left behind", |x| {
             if x.job.v2 {
-                x.needs_v2("memory")?
+                x.needs_v2("memory")?;
             } else {
-                x.needs_v1("memory")?
+                x.needs_v1("memory")?;
             }
             let b = x.bundle(|c| {
                 args(c, "eat 67108864");
@@ -488,9 +488,9 @@ fn silence() -> Vec<Case> {
     });
     let mut update = case("silence/update", "no answer to SetUnitProperties: the limits are as before", |x| {
         if x.job.v2 {
-            x.needs_v2("pids")?
+            x.needs_v2("pids")?;
         } else {
-            x.needs_v1("pids")?
+            x.needs_v1("pids")?;
         }
         let live = x.live(|c| c["linux"]["resources"]["pids"] = json!({"limit": 50}))?;
         let covered = cover(x, Some("SetUnitProperties"))?;
