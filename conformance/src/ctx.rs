@@ -292,7 +292,8 @@ impl<'a> Cmd<'a> {
             user.own(&self.ctx.job.dir, &self.ctx.kept.borrow())?;
             // A tracer shall see the runtime's own system calls alone.
             let at = with.iter().position(|op| op == "traceme").unwrap_or(with.len());
-            with.splice(at..at, user.circumstances(&self.ctx.job));
+            let another = with.iter().any(|op| op.starts_with("user="));
+            with.splice(at..at, if another { Vec::new() } else { user.circumstances(&self.ctx.job) });
         }
         let mut c = if with.is_empty() {
             Command::new(&self.program)

@@ -204,6 +204,8 @@ pub(crate) const KNOWN: &[Known] = &[
     known("runc version 1.1.5", "spec/namespace/time-offsets", "came with runc 1.2"),
     known("runc version 1.1.5", "spec/net-device/*", "came with runc 1.4"),
     known("runc version 1.1.5", "spec/userns/joined", "wants mappings although the namespace has them"),
+    known("runc version 1.1.5", "spec/userns/joined-and-joined-*", "wants mappings although the namespace has them"),
+    known("runc version 1.1.5", "spec/userns/no-root-inside", "becomes root first of all"),
     known("runc version 1.1.5", "spec/device/symlink-of-dev", "CVE-2026-41579"),
     known("runc version 1.1.5", "spec/seccomp/flags", "came with runc 1.2"),
     known("runc version 1.1.5", "spec/resources/cpu-burst", "came with runc 1.2"),
@@ -650,6 +652,7 @@ pub(crate) const KNOWN: &[Known] = &[
 
 /// Cases that may be skipped where `CI=true`, with the reason; every other skip fails there.
 pub(crate) const MAY_SKIP: &[(&str, &str)] = &[
+    ("spec/rootless/*", "an ordinary user's"),
     ("security/CVE-2025-52881/label", "needs AppArmor or SELinux"),
     ("security/CVE-2025-52881/nested", "needs AppArmor"),
     ("cli/events/stats", "a controller that the hierarchy does not have"),
@@ -689,6 +692,16 @@ const AS_USER: &[Known] = &[
     known("runc version 1.1.5", "cli/kill/shared-pidns", "without a cgroup it does not know the processes"),
     known("runc version 1.1.5", "cli/exec/process-detach", "without a cgroup it does not know the processes"),
     known("runc version 1.1.5", "spec/namespace/joined-*", "wants mappings although the namespace has them"),
+    known(
+        "runc version 1.1.5",
+        "spec/userns/*",
+        "gives files of its own to the container's root, which must be the user himself",
+    ),
+    known("runc version 1.1.5", "spec/rootless/many-mappings", "has room for fewer arguments of newuidmap"),
+    known("runc version 1.1.5", "spec/rootless/joined-all", "wants mappings although the namespace has them"),
+    known("runc version 1.1.5", "spec/rootless/additional-gids", "refused, also where newgidmap has mapped them"),
+    known("runc version 1.1.5", "spec/rootless/no-root-inside", "becomes root first of all"),
+    known("runc version 1.1.5", "spec/rootless/kill-shared-pidns", "without a cgroup it does not know the processes"),
 ];
 
 /// Why `case`, whose failure is `failure`, is known to fail under the runtime whose version line is `version`.

@@ -38,6 +38,7 @@ const ROOT_ONLY: &[(&str, &str)] = &[
     ("spec/mounts/recursive", "a bind without what is mounted below would uncover it"),
     ("spec/mount-option/bind-noatime", "access times of a mount of the host stay as they are"),
     ("spec/namespace/time-offsets", "refused by name"),
+    ("spec/userns/new-and-joined-*", "a namespace of the host is joined"),
     ("spec/net-device/*", "only root of the machine may take devices of the host"),
     ("spec/device/node-char", "only root of the machine makes device nodes"),
     ("spec/device/node-block", "only root of the machine makes device nodes"),
@@ -109,6 +110,14 @@ impl User {
     /// His name, which newuidmap(1) wants him to have.
     pub(crate) fn name(&self) -> &str {
         self.name.as_deref().unwrap_or("conformance")
+    }
+
+    pub(crate) fn has_subordinates(&self) -> bool {
+        self.sub.is_some()
+    }
+
+    pub(crate) fn first_subordinate(&self) -> Option<u32> {
+        self.sub.map(|(first, _)| first)
     }
 
     /// What is different for him, in the mount namespace of the case: his name and his subordinate ids; and his cgroup.
@@ -275,7 +284,7 @@ impl User {
         let others = |key: &str| {
             user[key].as_u64().is_some_and(|id| id != 0) || user[key].as_array().is_some_and(|l| !l.is_empty())
         };
-        let refused = case.starts_with("spec/refused/") || case.starts_with("rootless/");
+        let refused = case.starts_with("spec/refused/") || case.starts_with("spec/rootless/");
         if self.sub.is_none() && !refused && ["uid", "gid", "additionalGids"].into_iter().any(others) {
             return skip("an ordinary user without subordinate ids has one id in a container");
         }

@@ -12,6 +12,7 @@ mod namespaces;
 mod operations;
 mod process;
 mod refused;
+mod rootless;
 mod seccomp;
 mod users;
 
@@ -48,6 +49,7 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend(namespaces::more_namespaces());
     all.extend(namespaces::net_devices());
     all.extend(users::users());
+    all.extend(rootless::rootless());
     all.extend(devices::devices());
     all.extend(devices::masks());
     all.extend(seccomp::seccomp());

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::facts::USER;
 use super::{case, has, mounted, path, userns};
-use crate::ctx::{Bundle, Ctx, Outcome, Patch, Stop, args, contains, ensure, eq, facts_of, namespace};
+use crate::ctx::{Bundle, Ctx, Outcome, Patch, Stop, args, contains, ensure, eq, facts_of, namespace, push, skip};
 use crate::frame::Case;
 
 pub(super) fn users() -> Vec<Case> {
@@ -25,7 +25,7 @@ pub(super) fn users() -> Vec<Case> {
         own(&b)?;
         facts_of(&x.run(&b)?.ok()?)
     };
-    vec![
+    let mut all = vec![
         case("userns/maps", MAPS, move |x| {
             let f = inside(x, |_| ())?;
             let map = |name: &str| {
@@ -103,6 +103,39 @@ pub(super) fn users() -> Vec<Case> {
                 fs::read_link(format!("/proc/{}/ns/user", live.pid))?.to_str(),
             )
         }),
+        case("userns/many-mappings", "user_namespaces(7): 340 lines in a map, which have room in a page", move |x| {
+            let map = |first: u32| {
+                json!(
+                    (0..340).map(|i| json!({"containerID": i, "hostID": first + 2 * i, "size": 1})).collect::<Vec<_>>()
+                )
+            };
+            if x.job.user.is_some() {
+                return skip("rootless/many-mappings");
+            }
+            let bundle = |first: u32| {
+                x.bundle(|c| {
+                    userns(c);
+                    for ids in ["uidMappings", "gidMappings"] {
+                        c["linux"][ids] = map(first);
+                    }
+                    c["process"]["user"] = json!({"uid": 339, "gid": 339});
+                })
+            };
+            let f = facts_of(&x.run(&bundle(1000)?)?.ok()?)?;
+            for name in ["uid_map", "gid_map"] {
+                eq(name, f[name].as_str().unwrap_or_default().lines().count(), 340)?;
+            }
+            x.run(&bundle(100_000)?)?.exits(1).map(drop)
+        }),
+        case("userns/no-root-inside", "user_namespaces(7): a namespace needs no root", move |x| {
+            let f = inside(x, |c| {
+                for ids in ["uidMappings", "gidMappings"] {
+                    c["linux"][ids][0]["containerID"] = json!(7);
+                }
+                c["process"]["user"] = json!({"uid": 8, "gid": 9});
+            })?;
+            eq("uid", &f["uid"][0], &json!(8))
+        }),
         case("userns/joined", "config-linux.md Namespaces: user with a path", move |x| {
             let b = x.bundle(|c| {
                 userns(c);
@@ -123,5 +156,53 @@ pub(super) fn users() -> Vec<Case> {
             let f = facts_of(&x.run(&b)?.ok()?)?;
             eq("user namespace", f["ns"]["user"].as_str(), fs::read_link(&there)?.to_str())
         }),
-    ]
+    ];
+    for (kind, name) in [("pid", "pid"), ("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("cgroup", "cgroup")] {
+        // A namespace of the host's with a new user namespace, and one of a container's with its user namespace.
+        for (what, joined_user) in [("new-and-joined", false), ("joined-and-joined", true)] {
+            all.push(case(&format!("userns/{what}-{kind}"), "config-linux.md Namespaces: user and another one", move |x| {
+                let b = x.bundle(|c| {
+                    if joined_user {
+                        userns(c);
+                    }
+                    namespace(c, kind, Some(json!({"type": kind})));
+                    args(c, "wait");
+                })?;
+                if joined_user {
+                    own(&b)?;
+                }
+                let first = x.live_bundle(b)?;
+                let there = |name: &str| format!("/proc/{}/ns/{name}", first.pid);
+                let b = x.bundle(|c| {
+                    userns(c);
+                    if joined_user {
+                        namespace(c, "user", Some(json!({"type": "user", "path": there("user")})));
+                        for ids in ["uidMappings", "gidMappings"] {
+                            c["linux"][ids] = json!(null);
+                        }
+                    }
+                    namespace(c, kind, Some(json!({"type": kind, "path": there(name)})));
+                    // These are for who has power over the namespace that they show.
+                    if let Some(mounts) = c["mounts"].as_array_mut() {
+                        mounts.retain(|m| !(m["type"] == "sysfs" && kind == "network"));
+                        mounts.retain(|m| !(m["type"] == "proc" && kind == "pid"));
+                        mounts.retain(|m| !(m["type"] == "mqueue" && kind == "ipc"));
+                    }
+                    if kind == "uts" && let Some(c) = c.as_object_mut() {
+                        c.remove("hostname");
+                    }
+                    if kind == "pid" {
+                        c["linux"]["maskedPaths"] = json!([]);
+                        c["linux"]["readonlyPaths"] = json!([]);
+                        let bind = json!({"destination": "/proc", "type": "none", "source": "/proc", "options": ["rbind"]});
+                        push(&mut c["mounts"], bind);
+                    }
+                })?;
+                own(&b)?;
+                let f = facts_of(&x.run(&b)?.ok()?)?;
+                eq(kind, f["ns"][name].as_str(), fs::read_link(there(name))?.to_str())
+            }));
+        }
+    }
+    all
 }
