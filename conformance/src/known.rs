@@ -700,6 +700,9 @@ const AS_USER: &[Known] = &[
     known("runc version 1.1.5", "spec/rootless/many-mappings", "has room for fewer arguments of newuidmap"),
     known("runc version 1.1.5", "spec/rootless/joined-all", "wants mappings although the namespace has them"),
     known("runc version 1.1.5", "spec/rootless/additional-gids", "refused, also where newgidmap has mapped them"),
+    known("runc version 1.1.5", "cli/exec/additional-gids*", "refused, also where newgidmap has mapped them"),
+    known("runc version 1.1.5", "cli/exec/process", "refused, also where newgidmap has mapped them"),
+    known("runc version 1.1.5", "spec/process/additional-gids", "refused, also where newgidmap has mapped them"),
     known("runc version 1.1.5", "spec/rootless/no-root-inside", "becomes root first of all"),
     known("runc version 1.1.5", "spec/rootless/kill-shared-pidns", "without a cgroup it does not know the processes"),
 ];

@@ -30,14 +30,41 @@ pub(crate) struct User {
     pub delegate: bool,
 }
 
+/// What the kernel keeps an ordinary user from (mount_setattr(2), *EPERM*).
+const LOCKED: &str = "flags and access times of a mount of the host stay as they are";
+
+const REALTIME: &str = "only root of the machine gives real-time priorities";
+
 /// Cases that an ordinary user can't have, and why.
 const ROOT_ONLY: &[(&str, &str)] = &[
     ("engines/*", "engines are run by root here"),
     ("faults/*", "written for root"),
     ("spec/mounts/idmap*", "only root of the machine may idmap a mount of the host"),
+    ("spec/idmap/*", "only root of the machine may idmap a mount of the host"),
+    ("spec/filesystem/overlay*", "its layers are on a file system of root's"),
+    ("spec/mount-option/recursive-rrw", LOCKED),
+    ("spec/mount-option/recursive-rsuid", LOCKED),
+    ("spec/mount-option/recursive-rdev", LOCKED),
+    ("spec/mount-option/recursive-rexec", LOCKED),
+    ("spec/mount-option/recursive-rnoatime", LOCKED),
+    ("spec/mount-option/recursive-ratime", LOCKED),
+    ("spec/mount-option/recursive-rnodiratime", LOCKED),
+    ("spec/mount-option/recursive-rdiratime", LOCKED),
+    ("spec/mount-option/recursive-rrelatime", LOCKED),
+    ("spec/mount-option/recursive-rstrictatime", LOCKED),
+    ("spec/mount-option/bind-rw", LOCKED),
+    ("spec/mount-option/bind-suid", LOCKED),
+    ("spec/mount-option/bind-dev", LOCKED),
+    ("spec/mount-option/bind-exec", LOCKED),
+    ("spec/mount-option/bind-atime", LOCKED),
+    ("spec/mount-option/bind-diratime", LOCKED),
     ("spec/mounts/recursive", "a bind without what is mounted below would uncover it"),
-    ("spec/mount-option/bind-noatime", "access times of a mount of the host stay as they are"),
-    ("spec/namespace/time-offsets", "refused by name"),
+    ("spec/mount-option/bind-noatime", LOCKED),
+    ("spec/namespace/time-offsets*", "refused by name"),
+    ("spec/namespace/any-combination*", "namespaces of the host are joined"),
+    ("spec/namespace/joined-mount", "a namespace of the host is joined"),
+    ("spec/namespace/path-of-another-type-*", "namespaces of the host are joined"),
+    ("spec/userns/many-mappings", "rootless/many-mappings is for a user"),
     ("spec/userns/new-and-joined-*", "a namespace of the host is joined"),
     ("spec/net-device/*", "only root of the machine may take devices of the host"),
     ("spec/device/node-char", "only root of the machine makes device nodes"),
@@ -45,7 +72,14 @@ const ROOT_ONLY: &[(&str, &str)] = &[
     ("spec/device/node-outside-dev", "only root of the machine makes device nodes"),
     ("spec/device/rules-*", "only root of the machine may load device rules"),
     ("cgroups/holds/devices", "only root of the machine may load device rules"),
-    ("spec/process/scheduler-fifo", "only root of the machine gives real-time priorities"),
+    ("cgroups/measured/devices", "only root of the machine may load device rules"),
+    ("cgroups/devices/*", "only root of the machine may load device rules"),
+    ("cgroups/delegation/*", "written for root, whose cgroup is given to the container"),
+    ("cgroups/life/below-frozen", "a cgroup of root's is frozen"),
+    ("spec/process/scheduler-fifo", REALTIME),
+    ("spec/process/scheduler-rr", REALTIME),
+    ("spec/process/scheduler-deadline", REALTIME),
+    ("spec/process/io-priority-rt", REALTIME),
     ("security/regression/setgid-directory", "a group that is not his"),
     ("security/GHSA-g54h-m393-cpwq/*", "only root of the machine makes device nodes"),
     ("spec/process/large-ids", "more ids than are lent to a user"),
@@ -286,7 +320,7 @@ impl User {
         };
         let refused = case.starts_with("spec/refused/") || case.starts_with("spec/rootless/");
         if self.sub.is_none() && !refused && ["uid", "gid", "additionalGids"].into_iter().any(others) {
-            return skip("an ordinary user without subordinate ids has one id in a container");
+            return skip(ONE_ID);
         }
         Ok(())
     }
@@ -298,11 +332,21 @@ impl User {
             return Some(why);
         }
         if self.sub.is_none() && any(SUBORDINATE) {
-            return Some("takes subordinate ids");
+            return Some(TAKES_IDS);
         }
-        (!self.delegate && any(DELEGATED)).then_some("takes a delegated cgroup")
+        (!self.delegate && any(DELEGATED)).then_some(TAKES_CGROUP)
     }
 }
+
+/// Whether a skip for this reason is for what such a user does not have, and not for what the machine lacks.
+pub(crate) fn is_excuse(reason: &str) -> bool {
+    ROOT_ONLY.iter().map(|(_, why)| *why).chain([ONE_ID, TAKES_IDS, TAKES_CGROUP, HAS_CGROUP]).any(|why| why == reason)
+}
+
+const ONE_ID: &str = "an ordinary user without subordinate ids has one id in a container";
+pub(crate) const TAKES_IDS: &str = "takes subordinate ids";
+const TAKES_CGROUP: &str = "takes a delegated cgroup";
+pub(crate) const HAS_CGROUP: &str = "a cgroup is delegated";
 
 /// The name of a kind of namespace below /proc/PID/ns.
 fn link(kind: &Value) -> &str {

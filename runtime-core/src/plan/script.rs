@@ -291,6 +291,13 @@ pub fn exec(process: &Process, host: &Host, target: ExecTarget) -> Result<Plan> 
     at_birth.extend(outside_limits(process, has(Kind::User)));
     let unprivileged = host.is_unprivileged();
     let hops = has(Kind::Pid) && (host.in_user_namespace || unprivileged);
+    // The process is undumpable among the container's others, so that only root could take the listener from it.
+    if unprivileged && target.seccomp.as_ref().is_some_and(seccomp::Program::notifies) {
+        return Err(Error::unsupported(
+            "/linux/seccomp",
+            "an ordinary user's exec can't hand the filter's listener over",
+        ));
+    }
     // A pid namespace is joined by who clones. As for create: in a user namespace he could not come back. For an ordinary
     // user the way to all others leads through the user namespace, which he has made.
     let (mut topology, mut hop) = (super::Topology::default(), Vec::new());

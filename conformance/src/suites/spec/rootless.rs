@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::case;
 use crate::ctx::{Ctx, Stop, args, contains, ensure, eq, facts_of, namespace, skip};
 use crate::frame::Case;
-use crate::user::User;
+use crate::user::{HAS_CGROUP, TAKES_IDS, User};
 
 const ROOTLESS: &str = "runc: rootless containers";
 
@@ -78,7 +78,7 @@ pub(super) fn rootless() -> Vec<Case> {
         }),
         case("rootless/many-mappings", "user_namespaces(7): 340 lines in a map", |x| {
             let user = user(x)?;
-            let Some(first) = user.first_subordinate() else { return skip("takes subordinate ids") };
+            let Some(first) = user.first_subordinate() else { return skip(TAKES_IDS) };
             let map = |own: u32| {
                 let lent = (1..340).map(|i| json!({"containerID": i, "hostID": first + 2 * i, "size": 1}));
                 json!([json!({"containerID": 0, "hostID": own, "size": 1})].into_iter().chain(lent).collect::<Vec<_>>())
@@ -104,7 +104,7 @@ pub(super) fn rootless() -> Vec<Case> {
             "runc: rootless needs no limits without permission for cgroups",
             |x| {
                 if user(x)?.delegate {
-                    return skip("a cgroup is delegated");
+                    return skip(HAS_CGROUP);
                 }
                 let b = x.bundle(|c| c["linux"]["resources"] = json!({"pids": {"limit": 5}}))?;
                 x.run(&b)?.fails(1, &["cgroup"]).map(drop)
@@ -115,7 +115,7 @@ pub(super) fn rootless() -> Vec<Case> {
             "runc: rootless needs no cgroupsPath without permission",
             |x| {
                 if user(x)?.delegate {
-                    return skip("a cgroup is delegated");
+                    return skip(HAS_CGROUP);
                 }
                 let b = x.bundle(|c| c["linux"]["cgroupsPath"] = json!("/conformance-not-his/x"))?;
                 x.run(&b)?.fails(1, &["ermission denied"]).map(drop)
