@@ -141,7 +141,7 @@ pub fn file_system_magic(fd: BorrowedFd<'_>) -> Result<i64> {
     // SAFETY: on 64-bit machines libc's struct statfs is the kernel's.
     unsafe { call(libc::SYS_fstatfs, [raw(fd), stat.as_mut_ptr() as usize, 0, 0, 0, 0]) }?;
     // SAFETY: all-zero is a valid value, and the kernel has filled it in.
-    Ok(unsafe { stat.assume_init() }.f_type)
+    Ok(unsafe { stat.assume_init() }.f_type as i64)
 }
 
 /// faccessat2(2) with AT_EACCESS, kernel 5.8: by the effective ids, as execve(2) will look.

@@ -51,7 +51,7 @@ pub fn send_with_fd(socket: BorrowedFd<'_>, bytes: &[u8], fd: BorrowedFd<'_>) ->
     message.msg_iov = (&raw const vector).cast_mut();
     message.msg_iovlen = 1;
     message.msg_control = (&raw const control).cast_mut().cast();
-    message.msg_controllen = size_of::<Control>();
+    message.msg_controllen = size_of::<Control>() as _;
     let args = [raw(socket), &raw const message as usize, libc::MSG_NOSIGNAL as usize, 0, 0, 0];
     // SAFETY: everything that `message` points to lives on this stack; the kernel only reads it.
     retry(|| unsafe { call(libc::SYS_sendmsg, args) })
@@ -66,7 +66,7 @@ pub fn receive_with_fd(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usi
     message.msg_iov = &raw mut vector;
     message.msg_iovlen = 1;
     message.msg_control = (&raw mut control).cast();
-    message.msg_controllen = size_of::<Control>();
+    message.msg_controllen = size_of::<Control>() as _;
     let args = [raw(socket), &raw mut message as usize, libc::MSG_CMSG_CLOEXEC as usize, 0, 0, 0];
     // SAFETY: everything that `message` points to lives on this stack and is as long as it says.
     let length = retry(|| unsafe { call(libc::SYS_recvmsg, args) })?;

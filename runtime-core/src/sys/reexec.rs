@@ -52,6 +52,11 @@ pub fn executed_path() -> &'static CStr {
     }
 }
 
+unsafe extern "C" {
+    /// environ(7). Not every libc's bindings name it.
+    static environ: *const *const c_char;
+}
+
 /// PR_SET_NAME of prctl(2): the name in ps(1), at most 15 bytes.
 pub fn set_process_name(name: &CStr) -> Result<()> {
     let args = [libc::PR_SET_NAME as usize, name.as_ptr() as usize, 0, 0, 0, 0];
@@ -66,7 +71,7 @@ pub fn set_process_name(name: &CStr) -> Result<()> {
 pub fn execveat(path: &CStr, argv: &[CString]) -> Errno {
     let argv: Vec<*const c_char> = argv.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect();
     // SAFETY: the program has one thread and does not change its environment at this moment.
-    let environment = unsafe { libc::environ };
+    let environment = unsafe { environ };
     let args = [libc::AT_FDCWD as usize, path.as_ptr() as usize, argv.as_ptr() as usize, environment as usize, 0, 0];
     // SAFETY: `path` and all strings end with a NUL, both arrays with a null pointer.
     match unsafe { call(libc::SYS_execveat, args) } {

@@ -52,7 +52,7 @@ pub fn set_controlling_terminal(terminal: &OwnedFd) -> Result<()> {
 
 /// # Safety
 /// `argument` must be what `request` takes.
-unsafe fn ioctl(fd: BorrowedFd<'_>, request: libc::c_ulong, argument: usize) -> Result<()> {
+unsafe fn ioctl(fd: BorrowedFd<'_>, request: libc::Ioctl, argument: usize) -> Result<()> {
     // SAFETY: the caller vouches for the argument.
     unsafe { call(libc::SYS_ioctl, [fd.as_raw_fd() as usize, request as usize, argument, 0, 0, 0]) }.map(drop)
 }
