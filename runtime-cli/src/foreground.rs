@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use runtime_core::Result;
 use runtime_core::console::relay::{self, Process, Signals, Terminal};
-use runtime_core::sys;
+use runtime_core::{sys, trace};
 
 use crate::commands::{Call, Started};
 
@@ -31,6 +31,7 @@ pub(crate) fn wait(
     signals: &Signals,
     terminal: Option<Terminal<'_>>,
 ) -> Result<u8> {
+    let _span = trace::span(|| "wait for the process to end");
     let Started { pid, pidfd } = process;
     let code = relay::wait(Process { pid, pidfd, reap_others: subreaper }, signals, terminal)?;
     call.log.debug(&format!("process {pid} ended with {code}"));

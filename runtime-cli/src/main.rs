@@ -13,6 +13,7 @@ mod signals;
 mod size;
 mod socket;
 mod texts;
+mod trace_file;
 mod version;
 
 use std::ffi::{OsStr, OsString};
@@ -23,6 +24,7 @@ use std::process::ExitCode;
 use args::{Order, Parsed, Takes, flag};
 use commands::{COMMANDS, Call, Command};
 use log::{Format, Log};
+use trace_file::TraceFile;
 
 /// The flags before the command.
 const GLOBAL: &[args::Flag] = &[
@@ -37,6 +39,7 @@ const GLOBAL: &[args::Flag] = &[
         Takes::Maybe(&["true", "false", "auto"]),
         "do without cgroups where they may not be made: true, false, or auto for whoever is not the machine's root",
     ),
+    flag(&["trace"], Takes::Value, "write Chrome trace events to this file: where the time of the command went"),
     flag(&["version", "v"], Takes::Nothing, "print the version"),
 ];
 
@@ -61,8 +64,10 @@ fn run(argv: &[OsString]) -> u8 {
     if global.is("version") {
         return print(&version::text(name));
     }
-    let log = match open_log(&global) {
-        Ok(log) => log,
+    let opened = open_log(&global)
+        .and_then(|log| Ok((log, TraceFile::open(global.path("trace").as_deref(), own_binary::is_second())?)));
+    let (log, trace) = match opened {
+        Ok(opened) => opened,
         Err(message) => {
             Log::default().error(&message);
             return 1;
@@ -107,14 +112,16 @@ fn run(argv: &[OsString]) -> u8 {
     let call = match state_root(&global, name) {
         Ok(root) => {
             let in_run = global.value("root").is_none() && root.parent() == Some(Path::new("/run"));
-            Call { global, args, root, in_run, argv, log: &log }
+            Call { global, args, root, in_run, argv, log: &log, trace: &trace }
         }
         Err(message) => {
             log.error(&message);
             return 1;
         }
     };
-    match (command.run)(&call) {
+    let result = (command.run)(&call);
+    trace.write(true);
+    match result {
         Ok(code) => code,
         Err(error) => {
             log.error(&texts::message(command.name, &error));

@@ -17,7 +17,10 @@ use std::path::Path;
 
 use nix::sys::statvfs::{FsFlags, statvfs};
 use runtime_core::sys::{self, Errno, MountAttr};
+use runtime_core::trace::span;
 use runtime_core::{Error, ErrorKind, Result};
+
+use crate::trace_file::TraceFile;
 
 /// The running program's file.
 const SELF: &str = "/proc/self/exe";
@@ -26,9 +29,15 @@ const SELF: &str = "/proc/self/exe";
 /// and the kernel keeps it: it tells the second time from the first, with the arguments and the environment as they were.
 const SECOND: &str = "/proc/self/./fd/";
 
+/// Whether the program was executed by [`protect`].
+pub(crate) fn is_second() -> bool {
+    sys::executed_path().to_bytes().starts_with(SECOND.as_bytes())
+}
+
 /// Returns when the program runs from a file that nobody can write to; it executes itself again where needed.
-pub(crate) fn protect(argv: &[OsString]) -> Result<()> {
-    let second = sys::executed_path().to_bytes().starts_with(SECOND.as_bytes());
+pub(crate) fn protect(argv: &[OsString], trace: &TraceFile) -> Result<()> {
+    let protecting = span(|| "protect the runtime's binary");
+    let second = is_second();
     if second {
         // The kernel names a process after the last part of the path: a number.
         let name = argv.first().map(|program| Path::new(program).file_name().unwrap_or(program));
@@ -53,6 +62,8 @@ pub(crate) fn protect(argv: &[OsString]) -> Result<()> {
     let copy = read_only_mount(&file).or_else(|_| sealed_copy(&file)).map_err(failed)?;
     let path = c_string(OsStr::new(&format!("{SECOND}{}", copy.as_raw_fd())));
     let argv: Vec<CString> = argv.iter().map(|argument| c_string(argument)).collect();
+    drop(protecting);
+    trace.write(false);
     Err(failed(sys::execveat(&path, &argv)))
 }
 

@@ -290,3 +290,65 @@ fn nobody_can_write_to_the_program() {
     assert!(matches!(error.raw_os_error(), Some(libc::EROFS | libc::ETXTBSY)), "{error}");
     assert_eq!(fs::read_to_string(format!("/proc/{pid}/comm")).unwrap(), "runc\n");
 }
+
+/// The events of a trace, in its order: name, category, begin and end in microseconds.
+fn events(file: &str) -> Vec<(String, String, f64, f64)> {
+    let events: Vec<Value> = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    let complete = events.into_iter().filter(|event| event["ph"] == "X").map(|event| {
+        let (text, number) =
+            (|key: &str| event[key].as_str().unwrap().to_owned(), |key: &str| event[key].as_f64().unwrap());
+        (text("name"), text("cat"), number("ts"), number("ts") + number("dur"))
+    });
+    complete.collect()
+}
+
+#[test]
+fn a_trace_has_every_process_on_one_time_line() {
+    let Some(place) = Place::new("trace") else { return };
+    place.bundle(false, &["sleep", "1000"]);
+    let (id, bundle, file) = (place.id("a"), place.path(""), place.path("trace.json"));
+    let trace = |arguments: &[&str], expect: &[(&str, &str)]| {
+        assert_eq!(place.start(&[&["--trace", &file], arguments].concat()), 0, "{arguments:?}");
+        let events = events(&file);
+        let mut rest = events.iter();
+        for (name, by) in expect {
+            assert!(rest.any(|event| event.0.starts_with(name) && event.1 == *by), "no {name} of {by}: {events:#?}");
+        }
+        assert!(events.is_sorted_by(|a, b| a.2 <= b.2), "{events:#?}");
+        assert!(events.iter().all(|event| event.2 <= event.3), "{events:#?}");
+        let steps: Vec<_> = events.iter().filter(|event| event.1 == "init").collect();
+        assert!(steps.is_sorted_by(|a, b| a.3 <= b.2 + 0.01), "steps overlap: {steps:#?}");
+    };
+    let again = [("start of the process", "orlop"), ("protect the runtime's binary", "orlop"), ("protect", "orlop")];
+    let create = [
+        ("read config.json", "orlop"),
+        ("probe the machine", "orlop"),
+        ("plan", "orlop"),
+        ("write config.json", "orlop"),
+        ("write state.json", "orlop"),
+        ("make cgroup", "orlop"),
+        ("open mount tree", "orlop"),
+        ("clone init", "orlop"),
+        ("die with the parent", "init"),
+        ("mount proc on /proc", "init"),
+        ("pivot root", "init"),
+        ("wait for the parent (ready)", "init"),
+        ("write state.json", "orlop"),
+        ("leave the parent", "init"),
+    ];
+    trace(&["create", "--bundle", &bundle, &id], &[&again[..], &create].concat());
+    let start = [("read state.json", "orlop"), ("find out the status", "orlop"), ("exec sleep", "init")];
+    trace(&["start", &id], &start);
+    let exec = [("clone init", "orlop"), ("join the container's namespaces", "init"), ("execute true", "init")];
+    trace(&["exec", &id, "true"], &[&again[..], &exec, &[("wait for the process", "orlop")]].concat());
+    trace(&["kill", &id, "KILL"], &[("read state.json", "orlop")]);
+    let gone = ["kill what runs", "remove cgroup", "remove the state directory"].map(|name| (name, "orlop"));
+    trace(&["delete", "--force", &id], &gone);
+    place.bundle(false, &["true"]);
+    let end = [("execute true", "init"), ("wait for the process", "orlop"), ("remove cgroup", "orlop")];
+    trace(&["run", "--bundle", &bundle, &place.id("b")], &[&again[..], &create, &end].concat());
+    // A command that fails has a trace too.
+    assert_eq!(place.start(&["--trace", &file, "start", &place.id("c")]), 1);
+    assert_eq!(events(&file).last().unwrap().0, "read state.json");
+    assert_eq!(place.start(&["--trace", "/no/such/file", "state", &place.id("c")]), 1);
+}

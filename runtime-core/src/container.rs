@@ -28,6 +28,7 @@ use crate::processes;
 use crate::spec::{self, Loaded, Namespace, Spec};
 use crate::state::{self, Directory, Init, Record, Status};
 use crate::sys;
+use crate::trace::{By, Clock, span};
 use crate::user_mapping::{Known, parse_map};
 
 /// How long something that was killed may take to end, in milliseconds. A process in an uninterruptible sleep ends when
@@ -256,12 +257,15 @@ impl Draft {
         state::check_id(id)?;
         check_preserved(options.preserve_fds + options.listen_fds)?;
         let bundle = absolute(bundle)?;
+        let reading = span(|| "read config.json");
         let mut loaded = Spec::load(&bundle)?;
+        drop(reading);
         let spec = &mut loaded.spec;
         check_rootfs(&spec.root.path)?;
         listen(spec, options.listen_fds)?;
         check_console(spec.process.as_ref(), &options.console)?;
-        let host = Host::probe()?;
+        let host = probe()?;
+        let _span = span(|| "plan");
         let rootless = options.rootless.unwrap_or_else(|| is_rootless(&host));
         let manager = options.systemd_cgroup.then(Manager::probe).transpose()?;
         let cgroup = plan_cgroup(spec, id, &host, rootless, manager.as_ref())?;
@@ -286,6 +290,12 @@ impl Draft {
 /// Whether permission for cgroups is not to be taken for granted.
 fn is_rootless(host: &Host) -> bool {
     host.euid != 0 || host.in_user_namespace
+}
+
+/// The facts about the machine.
+fn probe() -> Result<Host> {
+    let _span = span(|| "probe the machine");
+    Host::probe()
 }
 
 fn plan_cgroup(
@@ -373,20 +383,27 @@ fn make(
     let groups = plan.rdt.as_ref().map(|rdt| &rdt.record);
     let made = plan.rdt.as_ref().map(intel_rdt::unfinished);
     plan.rdt.as_ref().map_or(Ok(()), intel_rdt::create)?;
+    let making = span(|| "make cgroup");
     let created = cgroup::create(cgroup, &mut |parents| {
         record.cgroup.parents = parents.to_vec();
         directory.write_state(record)
     });
+    drop(making);
+    let clock = Clock::new(plan, Some(&directory.clock()));
     let launched = created.and_then(|created| {
         record.cgroup = created.record;
         let cgroup = record.cgroup.clone();
         let birthplace = created.unified.as_ref().map(OwnedFd::as_fd);
-        launch::launch(plan, &Surroundings { cgroup: &cgroup, rdt: groups, birthplace }, &mut |pid, _| {
-            record.init = Some(Init::of(pid)?);
-            // From here on a class of service that the configuration names stays.
-            record.rdt = groups.cloned();
-            directory.write_state(record)
-        })
+        launch::launch(
+            plan,
+            &Surroundings { cgroup: &cgroup, rdt: groups, birthplace, clock: &clock },
+            &mut |pid, _| {
+                record.init = Some(Init::of(pid)?);
+                // From here on a class of service that the configuration names stays.
+                record.rdt = groups.cloned();
+                directory.write_state(record)
+            },
+        )
         .inspect_err(|_| {
             // Hooks may have put processes there.
             let _ = record.cgroup.kill_all(libc::SIGKILL);
@@ -548,6 +565,7 @@ impl Container {
     /// # Errors
     /// As [`Container::state`].
     pub fn status(&self) -> Result<Status> {
+        let _span = span(|| "find out the status");
         let Some(init) = &self.record.init else { return Ok(Status::Creating) };
         if !init.is_alive()? {
             return Ok(Status::Stopped);
@@ -580,8 +598,17 @@ impl Container {
         };
         sys::write(go.as_fd(), &[0]).map_err(|e| Error::system("tell init to start", e))?;
         drop(go);
+        let clock = Clock::open(&self.directory.clock());
+        // Who has made it watches all its steps already.
+        if let (Some(init), None) = (self.record.init, &self.init) {
+            let steps = self.record.late_steps.iter().map(|(index, text)| (*index as usize, text));
+            clock.watch(By::Init, init.pid, 0, steps);
+        }
+        let waiting = span(|| "hear from init");
         let mut message = [0u8; MESSAGE_SIZE];
         let length = sys::read(verdict.as_fd(), &mut message).map_err(|e| Error::system("hear from init", e))?;
+        drop(waiting);
+        clock.executed(self.record.late_steps.last().map_or(0, |(index, _)| *index as usize + 1));
         if let Some(Message::Failed { step, failure }) = Message::decode(message.get(..length).unwrap_or_default()) {
             let step = self.record.late_steps.iter().find(|(index, _)| *index == step);
             let what = step.map_or("run the plan", |(_, text)| text.as_str());
@@ -625,7 +652,7 @@ impl Container {
         check_preserved(options.preserve_fds)?;
         check_console(Some(&options.process), &options.console)?;
         let Some(init) = self.record.init else { return wrong("cannot exec in a stopped container") };
-        let host = Host::probe()?;
+        let host = probe()?;
         let seccomp = self.directory.read_seccomp()?;
         let spec = match &seccomp {
             Some(program) if program.notifies() => Some(self.spec()?),
@@ -649,16 +676,19 @@ impl Container {
             preserve_fds: options.preserve_fds,
             no_new_keyring: self.record.no_new_keyring,
         };
+        let planning = span(|| "plan");
         let mut plan = plan::exec(&options.process, &host, target.clone())?;
+        drop(planning);
         // A container that gives its controllers to cgroups of its own has no place for processes in the one above.
         let paths: Vec<_> = options.cgroups.iter().map(|(c, path)| (c.as_str(), path.as_str())).collect();
         let cgroup = self.record.cgroup.below(&paths)?;
         let own = cgroup.open_unified()?;
         let launch_in = |plan: &Plan, place: Option<OwnedFd>| {
             let birthplace = place.as_ref().map(OwnedFd::as_fd);
+            let clock = Clock::new(plan, None);
             launch::launch(
                 plan,
-                &Surroundings { cgroup: &cgroup, rdt: self.record.rdt.as_ref(), birthplace },
+                &Surroundings { cgroup: &cgroup, rdt: self.record.rdt.as_ref(), birthplace, clock: &clock },
                 &mut |_, _| Ok(()),
             )
         };
@@ -774,16 +804,20 @@ impl Container {
             return Err(Error::new(ErrorKind::WrongStatus, text));
         }
         let hooks = if self.record.has_poststop { self.spec().map(|s| s.hooks.poststop) } else { Ok(Vec::new()) };
+        let killing = span(|| "kill what runs");
         if !self.record.cgroup.tells_processes() && self.shares_pids() {
             // While init is there to be the others' ancestor.
             self.kill_all(libc::SIGKILL)?;
         }
         self.kill_init()?;
         self.record.cgroup.kill_all(libc::SIGKILL)?;
+        drop(killing);
+        let removing = span(|| "remove cgroup");
         let stopped = self.record.cgroup.stop();
         self.record.cgroup.remove()?;
         // A systemd that does not answer must not keep the container's remains: nothing can be done with them any more.
         self.record.rdt.as_ref().map_or(Ok(()), intel_rdt::Record::remove)?;
+        drop(removing);
         self.directory.remove()?;
         let warnings = self.poststop(hooks);
         stopped.map(|()| warnings)

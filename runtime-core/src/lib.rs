@@ -45,6 +45,7 @@ pub mod seccomp;
 pub mod spec;
 mod state;
 pub mod sys;
+pub mod trace;
 pub mod user_mapping;
 
 pub use container::{Console, Container, Containers, CreateOptions, Event, Exec, ExecOptions, State, plan_bundle};

@@ -8,6 +8,7 @@
 //! | `config.json` | with the first | the configuration as it was: later changes in the bundle do not count |
 //! | `seccomp.bpf` | with the first | the compiled filter, for `exec` |
 //! | `start`, `verdict` | by the launch | the FIFOs between `start` and init |
+//! | `clock` | by a traced launch | when init's steps ended, for a traced `start` |
 //!
 //! Whether the container runs is never written: it is read off the process, its FIFO and its freezer, so no kill at any
 //! instant can make the file lie.
@@ -28,6 +29,7 @@ use crate::cgroup;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intel_rdt;
 use crate::sys::{self, Errno};
+use crate::trace;
 
 /// Where a container is in its life (`runtime.md`, *State*; `paused` is every runtime's).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,6 +141,7 @@ impl Directory {
 
     /// Writes a file that is read as a whole or not at all.
     fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let _span = trace::span(|| format!("write {name}"));
         let path = self.0.join(name);
         let failed = |e: io::Error| Error::system(format!("write {}", path.display()), e.into());
         fs::OpenOptions::new()
@@ -184,6 +187,7 @@ impl Directory {
 
     /// Reads `state.json`. [`ErrorKind::NotFound`]: there is none.
     pub(crate) fn read_state(&self) -> Result<Record> {
+        let _span = trace::span(|| "read state.json");
         let path = self.0.join("state.json");
         let bytes = fs::read(&path).map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => not_found(),
@@ -194,12 +198,18 @@ impl Directory {
 
     /// Removes it with all that is in it.
     pub(crate) fn remove(&self) -> Result<()> {
+        let _span = trace::span(|| "remove the state directory");
         match fs::remove_dir_all(&self.0) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 Err(Error::system(format!("remove {}", self.0.display()), e.into()))
             }
             _ => Ok(()),
         }
+    }
+
+    /// Where init notes when its steps ended, when it is traced.
+    pub(crate) fn clock(&self) -> PathBuf {
+        self.0.join("clock")
     }
 
     /// The end of init's FIFO that says `start`. `None`: init does not wait (any more).

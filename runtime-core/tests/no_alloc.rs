@@ -70,6 +70,8 @@ fn test() -> ExitCode {
     let status = std::process::Command::new(&own).arg("allocate-in-child").stderr(std::process::Stdio::null()).status();
     assert!(!status.unwrap().success(), "the allocator does not notice a child");
 
+    // The steps are timed too, which must not allocate either.
+    runtime_core::trace::begin();
     let work = Work::new();
     OWN_PID.store(sys::getpid(), Relaxed);
     let mut count = 0;
@@ -78,6 +80,8 @@ fn test() -> ExitCode {
         println!("test {name} ... ok");
         count += 1;
     }
+    let mut spans = runtime_core::trace::take().into_iter();
+    assert!(spans.any(|span| span.by == runtime_core::trace::By::Hop), "the hop was not timed");
     println!("test result: ok. {count} passed; 0 failed");
     ExitCode::SUCCESS
 }

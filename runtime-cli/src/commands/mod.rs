@@ -26,6 +26,7 @@ use runtime_core::{Console, Container, Containers, CreateOptions, Error, ErrorKi
 
 use crate::args::{Count, Flag, Order, Parsed, Takes, flag};
 use crate::log::Log;
+use crate::trace_file::TraceFile;
 use crate::{own_binary, pid_file, socket};
 
 /// One command.
@@ -97,6 +98,7 @@ pub(crate) struct Call<'a> {
     /// The whole command line.
     pub(crate) argv: &'a [std::ffi::OsString],
     pub(crate) log: &'a Log,
+    pub(crate) trace: &'a TraceFile,
 }
 
 impl Call<'_> {
@@ -130,7 +132,7 @@ impl Call<'_> {
 
     /// What every command does that enters a container.
     fn prepare_to_enter(&self) -> Result<()> {
-        own_binary::protect(self.argv)
+        own_binary::protect(self.argv, self.trace)
     }
 
     /// What the flags say of the container's creation.

@@ -7,6 +7,7 @@
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::plan::{FdIndex, Signal, Step};
 use crate::sys::{self, Clone3, Errno};
@@ -20,6 +21,8 @@ pub(crate) struct Context<'a> {
     pub(crate) root: Option<FdIndex>,
     /// The child's side of the channel to the parent.
     pub(crate) channel: BorrowedFd<'a>,
+    /// Where init and the hop note when their steps ended, when somebody traces them.
+    pub(crate) clock: (&'a [AtomicU64], &'a [AtomicU64]),
 }
 
 /// The little that is known only after the clone.
@@ -193,13 +196,22 @@ pub(crate) fn spawn(
     })
 }
 
+/// Notes that what belongs to this place has ended, when somebody traces ([`crate::trace`]): else there are no places.
+pub(crate) fn tick(places: &[AtomicU64], place: usize) {
+    if let Some(word) = places.get(place) {
+        word.store(sys::now(), Ordering::Release);
+    }
+}
+
 /// Takes the steps of the hop.
 fn prepare(steps: &[Step], context: &Context<'_>) {
     let mut memory = Memory::new();
+    tick(context.clock.1, 0);
     for (index, step) in steps.iter().enumerate() {
         if let Err(failure) = take(step, context, &mut memory) {
             fail(context.channel, index, failure);
         }
+        tick(context.clock.1, index + 1);
     }
 }
 
@@ -207,6 +219,7 @@ fn prepare(steps: &[Step], context: &Context<'_>) {
 fn run(steps: &[Step], context: &Context<'_>) -> ! {
     let mut memory = Memory::new();
     let mut report_to = context.channel;
+    tick(context.clock.0, 0);
     for (index, step) in steps.iter().enumerate() {
         let result = match step {
             Step::Detach { verdict } => {
@@ -218,6 +231,7 @@ fn run(steps: &[Step], context: &Context<'_>) -> ! {
         if let Err(failure) = result {
             fail(report_to, index, failure);
         }
+        tick(context.clock.0, index + 1);
     }
     // A list without Execute is a process that has nothing to do.
     sys::exit(0)

@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::Hook;
 use crate::sys::{self, Errno};
+use crate::trace;
 
 /// The state document that hooks get on their standard input (`runtime.md`, *State*).
 pub type StateOnStdin<'a> = &'a str;
@@ -25,6 +26,7 @@ const OUTPUT_SHOWN: u64 = 1024;
 /// [`ErrorKind::Hook`].
 pub fn run(point: &str, hooks: &[Hook], state: StateOnStdin<'_>) -> Result<()> {
     hooks.iter().enumerate().try_for_each(|(index, hook)| {
+        let _span = trace::span(|| format!("run {point} hook #{index}"));
         one(hook, state).map_err(|(why, errno)| {
             let path = hook.path.to_string_lossy();
             let error = Error::new(ErrorKind::Hook, format!("error running {point} hook #{index}: {path}: {why}"));

@@ -11,12 +11,14 @@ use crate::namespace::Kind;
 use crate::plan::{Idmap, Open};
 use crate::spec::IdMapping;
 use crate::sys::{self, Errno};
+use crate::trace;
 use crate::user_mapping::map_text;
 
 /// Opens all, in order. What was opened is closed when one fails.
 pub(super) fn open(list: &[Open]) -> Result<Vec<OwnedFd>> {
     let mut fds = Vec::with_capacity(list.len());
     for what in list {
+        let _span = trace::span(|| what.to_string());
         let fd = one(what, &fds).map_err(|errno| failed(what, errno))?;
         fds.push(fd);
     }

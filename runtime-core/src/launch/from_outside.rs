@@ -14,9 +14,11 @@ use crate::namespace::net_devices::{self, Moved};
 use crate::plan::{ParentStep, Plan};
 use crate::spec::NetDevice;
 use crate::sys::{self, Errno};
+use crate::trace;
 use crate::user_mapping::{IdMap, IdMaps, Writer, helper};
 
 pub(super) fn take(step: &ParentStep, plan: &Plan, pid: i32, surroundings: &Surroundings<'_>) -> Result<()> {
+    let _span = trace::span(|| step.to_string());
     let write = |file: &str, text: &str| {
         let path = format!("/proc/{pid}/{file}");
         // One write: the kernel takes an id map in one piece.

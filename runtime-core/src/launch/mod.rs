@@ -20,6 +20,7 @@ use crate::namespace::apply::flags;
 use crate::namespace::net_devices::Moved;
 use crate::plan::{ParentStep, Plan, Signal, Step};
 use crate::sys::{self, Clone3, Errno};
+use crate::trace::{self, By, Clock};
 
 /// What exists beside the plan when the process is made.
 pub(crate) struct Surroundings<'a> {
@@ -29,6 +30,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) rdt: Option<&'a intel_rdt::Record>,
     /// The cgroup v2 directory in which the process is born.
     pub(crate) birthplace: Option<BorrowedFd<'a>>,
+    /// Where its processes note when their steps ended.
+    pub(crate) clock: &'a Clock,
 }
 
 /// A process that the plan's steps have made.
@@ -90,6 +93,7 @@ fn spawn(
     let failed = |what: &'static str| move |errno| Error::system(what, errno);
     // A handler of this program must not run in the child. The child opens itself again when all are back to default.
     let mask = sys::set_signal_mask(u64::MAX).map_err(failed("block signals"))?;
+    let span = trace::span(|| clone_text(plan));
     let result = enter_pid_namespace(plan, fds).and_then(|back| {
         let forked = clone(plan, surroundings, fds, far_end.as_fd());
         let returned = back.map_or(Ok(()), |own| sys::setns(own.as_fd(), Kind::Pid.flag()));
@@ -104,9 +108,14 @@ fn spawn(
             }
         }
     });
+    drop(span);
     sys::set_signal_mask(mask).map_err(failed("restore signals"))?;
     let process = result?;
-    if plan.topology.hop_joins.is_some() { process.hopped(plan) } else { Ok(process) }
+    let hop = process.pid;
+    let process = if plan.topology.hop_joins.is_some() { process.hopped(plan)? } else { process };
+    surroundings.clock.watch(By::Init, process.pid, 0, plan.init.iter().enumerate());
+    surroundings.clock.watch(By::Hop, hop, plan.init.len() + 1, plan.hop.iter().enumerate());
+    Ok(process)
 }
 
 /// A pid namespace is joined by the thread that clones, for its children. The result leads back.
@@ -129,17 +138,20 @@ fn clone(
     fds: &[OwnedFd],
     channel: BorrowedFd<'_>,
 ) -> Result<(i32, OwnedFd)> {
-    let context = Context { fds, root: plan.root, channel };
+    let clock = surroundings.clock.places(plan.init.len());
+    let context = Context { fds, root: plan.root, channel, clock };
     let init = Clone3 { flags: flags(&plan.topology.new), cgroup: surroundings.birthplace };
     let hop = plan.topology.hop_joins.is_some();
     let forked = child::spawn(&plan.init, hop.then_some(&plan.hop[..]), init, &context);
-    forked.map_err(|errno| {
-        let kinds: Vec<_> = plan.topology.new.iter().map(|kind| kind.name()).collect();
-        Error::system(
-            if hop { "clone hop".to_owned() } else { format!("clone init with new namespaces {kinds:?}") },
-            errno,
-        )
-    })
+    forked.map_err(|errno| Error::system(clone_text(plan), errno))
+}
+
+fn clone_text(plan: &Plan) -> String {
+    let kinds: Vec<_> = plan.topology.new.iter().map(|kind| kind.name()).collect();
+    match plan.topology.hop_joins {
+        Some(_) => "clone hop".to_owned(),
+        None => format!("clone init with new namespaces {kinds:?}"),
+    }
 }
 
 impl Process {
@@ -213,7 +225,12 @@ impl Process {
                     return Err(Error::new(ErrorKind::System, "init sent a message out of turn"));
                 }
                 // The channel's end: the program runs, or init waits for `start` by itself.
-                None if ready => return Ok(()),
+                None if ready => {
+                    if !waits {
+                        surroundings.clock.executed(plan.init.len());
+                    }
+                    return Ok(());
+                }
                 None => return Err(self.died(surroundings, oom_kills)),
             }
         }
@@ -241,6 +258,7 @@ impl Process {
 
     /// The next message. `None`: the channel has ended.
     fn receive(&mut self) -> Result<Option<Message>> {
+        let _span = trace::span(|| "hear from init");
         let mut buffer = [0u8; MESSAGE_SIZE];
         loop {
             let failed = |errno| Error::system("hear from init", errno);

@@ -164,6 +164,7 @@ fn capabilities(at: Node<'_>, warnings: &mut Vec<String>) -> Result<Capabilities
 }
 
 /// getrlimit(2), with the kernel's numbers (asm-generic/resource.h).
+#[allow(clippy::unnecessary_cast, reason = "their type depends on the libc")]
 const RLIMITS: [(&str, u32); 16] = [
     ("RLIMIT_AS", libc::RLIMIT_AS as u32),
     ("RLIMIT_CORE", libc::RLIMIT_CORE as u32),

@@ -19,6 +19,7 @@ mod probe;
 mod process;
 mod reexec;
 mod seccomp;
+mod shared;
 mod tty;
 
 pub use bpf::*;
@@ -36,6 +37,7 @@ pub use probe::seccomp_knows_flags;
 pub use process::*;
 pub use reexec::*;
 pub use seccomp::{SockFilter, seccomp_set_mode_filter};
+pub use shared::{SharedWords, now, processor_time, uptime};
 pub use tty::*;
 
 use std::os::fd::{FromRawFd, OwnedFd};
