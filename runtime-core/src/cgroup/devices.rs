@@ -148,6 +148,10 @@ impl AccessList {
     }
 
     /// The program for a v2 cgroup, type `BPF_PROG_TYPE_CGROUP_DEVICE`.
+    ///
+    /// As few branches as there can be, because that is what loading it costs: the kernel's verifier walks both sides of
+    /// each. An exact device is compared as one number, the kind once for all its exceptions, and there is one answer
+    /// for all that match.
     pub(super) fn program(&self) -> Vec<BpfInsn> {
         // The context is `struct bpf_cgroup_dev_ctx { u32 access_type, major, minor }`; the low half of the first is
         // the type of the node, the high half the access.
@@ -158,11 +162,33 @@ impl AccessList {
             BpfInsn::new(ALU | SHIFT_RIGHT, ACCESS, 0, 0, 16),
             load(MAJOR, 4),
             load(MINOR, 8),
+            BpfInsn::new(ALU_64 | MOVE | FROM_REGISTER, DEVICE, MAJOR, 0, 0),
+            BpfInsn::new(ALU_64 | SHIFT_LEFT, DEVICE, 0, 0, 32),
+            BpfInsn::new(ALU_64 | OR | FROM_REGISTER, DEVICE, MINOR, 0, 0),
         ];
-        for (target, access) in &self.exceptions {
-            program.extend(exception(*target, *access, !self.allowed_by_default));
+        for (kind, number) in [('c', BPF_DEVCG_DEV_CHAR), ('b', BPF_DEVCG_DEV_BLOCK)] {
+            let mut code = Vec::new();
+            for (target, access) in self.exceptions.iter().filter(|(target, _)| target.kind == kind) {
+                if exception(&mut code, *target, *access, !self.allowed_by_default) {
+                    // What follows could never be reached, which the verifier refuses.
+                    break;
+                }
+            }
+            if !code.is_empty() {
+                program.push(BpfInsn::new(JUMP_32 | IF_NOT_EQUAL, KIND, 0, code.len() as i16, number));
+                program.append(&mut code);
+            }
         }
         program.extend(answer(self.allowed_by_default));
+        let matched = program.len();
+        for (index, instruction) in program.iter_mut().enumerate() {
+            if instruction.offset == MATCHED {
+                instruction.offset = (matched - index - 1) as i16;
+            }
+        }
+        if !self.exceptions.is_empty() {
+            program.extend(answer(!self.allowed_by_default));
+        }
         program
     }
 }
@@ -186,12 +212,19 @@ fn letters(access: u8) -> impl Iterator<Item = char> {
 
 // Operation codes, Documentation/bpf/standardization/instruction-set.rst. 32-bit jumps need kernel 5.1.
 const LOAD_WORD: u8 = 0x61;
+const LOAD_CONSTANT: u8 = 0x18;
 const ALU: u8 = 0x04;
-const JUMP: u8 = 0x06;
-const ALWAYS: u8 = 0x05;
+const ALU_64: u8 = 0x07;
+const JUMP: u8 = 0x05;
+const JUMP_32: u8 = 0x06;
+const FROM_REGISTER: u8 = 0x08;
 const AND: u8 = 0x50;
+const OR: u8 = 0x40;
+const SHIFT_LEFT: u8 = 0x60;
 const SHIFT_RIGHT: u8 = 0x70;
 const MOVE: u8 = 0xb0;
+const ALWAYS: u8 = 0x00;
+const IF_EQUAL: u8 = 0x10;
 const IF_NOT_EQUAL: u8 = 0x50;
 const IF_ANY_BIT: u8 = 0x40;
 const EXIT: u8 = 0x95;
@@ -203,6 +236,9 @@ const KIND: u8 = 2;
 const ACCESS: u8 = 3;
 const MAJOR: u8 = 4;
 const MINOR: u8 = 5;
+/// The major number in the upper half, the minor one in the lower.
+const DEVICE: u8 = 6;
+const WANTED: u8 = 7;
 
 // <linux/bpf.h>
 const BPF_DEVCG_ACC_MKNOD: i32 = 1;
@@ -210,6 +246,10 @@ const BPF_DEVCG_ACC_READ: i32 = 2;
 const BPF_DEVCG_ACC_WRITE: i32 = 4;
 const BPF_DEVCG_DEV_BLOCK: i32 = 1;
 const BPF_DEVCG_DEV_CHAR: i32 = 2;
+
+/// The offset of a jump to the answer for what an exception matches, until the program's length is known. No other jump
+/// is as long.
+const MATCHED: i16 = i16::MAX;
 
 const fn load(register: u8, offset: i16) -> BpfInsn {
     BpfInsn::new(LOAD_WORD, register, CONTEXT, offset, 0)
@@ -219,37 +259,39 @@ fn answer(allow: bool) -> [BpfInsn; 2] {
     [BpfInsn::new(ALU | MOVE, RESULT, 0, 0, i32::from(allow)), BpfInsn::new(EXIT, 0, 0, 0, 0)]
 }
 
-/// The instructions that answer `allow` for what the exception matches and fall through for the rest.
-fn exception(target: Target, access: u8, allow: bool) -> Vec<BpfInsn> {
+/// Adds the instructions that jump to [`MATCHED`] for what the exception matches, of devices of its kind, and fall through
+/// for the rest. True: nothing falls through.
+fn exception(code: &mut Vec<BpfInsn>, target: Target, access: u8, allow: bool) -> bool {
     let bits = [(READ, BPF_DEVCG_ACC_READ), (WRITE, BPF_DEVCG_ACC_WRITE), (MKNOD, BPF_DEVCG_ACC_MKNOD)];
     let bits = bits.into_iter().fold(0, |all, (bit, kernel)| if access & bit != 0 { all | kernel } else { all });
     let all = BPF_DEVCG_ACC_READ | BPF_DEVCG_ACC_WRITE | BPF_DEVCG_ACC_MKNOD;
-    let kind = if target.kind == 'b' { BPF_DEVCG_DEV_BLOCK } else { BPF_DEVCG_DEV_CHAR };
-
-    // A jump with offset 0 stands for "not matched" until the length is known.
-    let mut code = vec![BpfInsn::new(JUMP | IF_NOT_EQUAL, KIND, 0, 0, kind)];
+    let if_number =
+        |register, number: u32| BpfInsn::new(JUMP_32 | IF_EQUAL, register, 0, MATCHED, number.cast_signed());
+    let is_device: &[BpfInsn] = match (target.major, target.minor) {
+        (Some(major), Some(minor)) => &[
+            // A constant of 64 bits takes two places.
+            BpfInsn::new(LOAD_CONSTANT, WANTED, 0, 0, minor.cast_signed()),
+            BpfInsn::new(0, 0, 0, 0, major.cast_signed()),
+            BpfInsn::new(JUMP | IF_EQUAL | FROM_REGISTER, DEVICE, WANTED, MATCHED, 0),
+        ],
+        (Some(major), None) => &[if_number(MAJOR, major)],
+        (None, Some(minor)) => &[if_number(MINOR, minor)],
+        (None, None) => &[BpfInsn::new(JUMP | ALWAYS, 0, 0, MATCHED, 0)],
+    };
+    let length = is_device.len() as i16;
     if bits != all {
         if allow {
             // All of what is asked for must be allowed: open(2) with O_RDWR asks for two at once.
-            code.push(BpfInsn::new(JUMP | IF_ANY_BIT, ACCESS, 0, 0, all & !bits));
+            code.push(BpfInsn::new(JUMP_32 | IF_ANY_BIT, ACCESS, 0, length, all & !bits));
         } else {
             // Any of it suffices to deny. (runc's program wants all of it, so that a denied write still passes as
             // O_RDWR; the v1 controller does not, and neither do we.)
-            code.push(BpfInsn::new(JUMP | IF_ANY_BIT, ACCESS, 0, 1, bits));
-            code.push(BpfInsn::new(ALWAYS, 0, 0, 0, 0));
+            code.push(BpfInsn::new(JUMP_32 | IF_ANY_BIT, ACCESS, 0, 1, bits));
+            code.push(BpfInsn::new(JUMP | ALWAYS, 0, 0, length, 0));
         }
     }
-    for (register, number) in [(MAJOR, target.major), (MINOR, target.minor)] {
-        code.extend(number.map(|n| BpfInsn::new(JUMP | IF_NOT_EQUAL, register, 0, 0, n.cast_signed())));
-    }
-    let end = code.len() + 2;
-    for (index, instruction) in code.iter_mut().enumerate() {
-        if instruction.offset == 0 {
-            instruction.offset = (end - index - 1) as i16;
-        }
-    }
-    code.extend(answer(allow));
-    code
+    code.extend_from_slice(is_device);
+    bits == all && target.major.is_none() && target.minor.is_none()
 }
 
 /// Loads a program and makes it the only one of this cgroup. What was attached before (by an earlier container in a
@@ -384,6 +426,9 @@ mod tests {
             BpfInsn::new(0x74, 3, 0, 0, 16),
             BpfInsn::new(0x61, 4, 1, 4, 0),
             BpfInsn::new(0x61, 5, 1, 8, 0),
+            BpfInsn::new(0xbf, 6, 4, 0, 0),
+            BpfInsn::new(0x67, 6, 0, 0, 32),
+            BpfInsn::new(0x4f, 6, 5, 0, 0),
         ];
         let check = |rules: &[&str], tail: &[BpfInsn]| {
             assert_eq!(list(rules).unwrap().program(), [&head, tail].concat(), "{rules:?}");
@@ -395,54 +440,63 @@ mod tests {
         check(
             &["-a", "+c 1:3 rwm"],
             &[
-                &[BpfInsn::new(0x56, 2, 0, 4, 2), BpfInsn::new(0x56, 4, 0, 3, 1), BpfInsn::new(0x56, 5, 0, 2, 3)][..],
-                &allow,
+                &[
+                    BpfInsn::new(0x56, 2, 0, 3, 2),
+                    BpfInsn::new(0x18, 7, 0, 0, 3),
+                    BpfInsn::new(0, 0, 0, 0, 1),
+                    BpfInsn::new(0x1d, 6, 7, 2, 0),
+                ][..],
                 &deny,
+                &allow,
             ]
             .concat(),
         );
         check(
             &["-a", "+b 8:* r"],
             &[
-                &[BpfInsn::new(0x56, 2, 0, 4, 1), BpfInsn::new(0x46, 3, 0, 3, 5), BpfInsn::new(0x56, 4, 0, 2, 8)][..],
-                &allow,
+                &[BpfInsn::new(0x56, 2, 0, 2, 1), BpfInsn::new(0x46, 3, 0, 1, 5), BpfInsn::new(0x16, 4, 0, 2, 8)][..],
                 &deny,
+                &allow,
             ]
             .concat(),
+        );
+        // What is behind "all" is nowhere.
+        check(
+            &["+a", "-c *:* rwm", "-c 1:3 rwm"],
+            &[&[BpfInsn::new(0x56, 2, 0, 1, 2), BpfInsn::new(0x05, 0, 0, 2, 0)][..], &allow, &deny].concat(),
         );
     }
 
     /// An interpreter of the instructions that we use.
     fn run(program: &[BpfInsn], context: [u32; 3]) -> u32 {
-        let mut registers = [0u32; 11];
+        let mut registers = [0u64; 11];
         let mut at = 0;
         loop {
             let i = program[at];
             at += 1;
             let (d, imm) = (i.destination() as usize, i.immediate.cast_unsigned());
-            let jump = match i.code {
-                0x61 => {
-                    registers[d] = context[i.offset as usize / 4];
-                    false
+            let (low, other) = (registers[d] as u32, registers[i.source() as usize]);
+            let (result, jump) = match i.code {
+                0x61 => (context[i.offset as usize / 4].into(), false),
+                0x18 => {
+                    at += 1;
+                    (u64::from(program[at - 1].immediate.cast_unsigned()) << 32 | u64::from(imm), false)
                 }
-                0x54 => {
-                    registers[d] &= imm;
-                    false
-                }
-                0x74 => {
-                    registers[d] >>= imm;
-                    false
-                }
-                0xb4 => {
-                    registers[d] = imm;
-                    false
-                }
-                0x05 => true,
-                0x56 => registers[d] != imm,
-                0x46 => registers[d] & imm != 0,
-                0x95 => return registers[0],
+                0x54 => ((low & imm).into(), false),
+                0x74 => ((low >> imm).into(), false),
+                0xb4 => (imm.into(), false),
+                0xbf => (other, false),
+                0x67 => (registers[d] << imm, false),
+                0x4f => (registers[d] | other, false),
+                0x05 => (registers[d], true),
+                0x16 => (registers[d], low == imm),
+                0x56 => (registers[d], low != imm),
+                0x46 => (registers[d], low & imm != 0),
+                0x1d => (registers[d], registers[d] == other),
+                0x95 => return registers[0] as u32,
                 code => panic!("instruction {code:#x}"),
             };
+            registers[d] = result;
             if jump {
                 at += i.offset as usize;
             }
@@ -467,6 +521,8 @@ mod tests {
             &["-a", "+c 1:3 rw", "+c 1:5 r", "+b *:* m", "+c 136:* rwm", "+b 8:0 w"],
             &["+a", "-c 1:3 w", "-b *:* m", "-c *:229 r", "-b 4294967295:8 rwm"],
             &["-a", "+c *:3 m", "+b 4294967295:* rw"],
+            &["-a", "+c 1:3 rwm", "+c 4294967295:4294967295 rwm", "+c *:* rwm", "+b 8:1 rwm"],
+            &["+a", "-b *:* rwm", "-b 8:1 w", "-c 5:5 rwm"],
         ];
         let numbers = [0, 1, 3, 5, 8, 136, 229, u32::MAX];
         for rules in lists {

@@ -44,6 +44,12 @@ impl BpfInsn {
     pub const fn destination(self) -> u8 {
         if cfg!(target_endian = "little") { self.registers & 15 } else { self.registers >> 4 }
     }
+
+    /// The source register.
+    #[must_use]
+    pub const fn source(self) -> u8 {
+        if cfg!(target_endian = "little") { self.registers >> 4 } else { self.registers & 15 }
+    }
 }
 
 /// Loads a program of type `BPF_PROG_TYPE_CGROUP_DEVICE` (kernel 4.15).
