@@ -200,14 +200,31 @@ fn resolve(profile: &Seccomp) -> Vec<Named<'_>> {
     named
 }
 
-/// What the program answers to all numbers from one on, up to the next range: a block.
-type Range = (u32, Vec<SockFilter>);
+/// What the program answers to all numbers from one on, up to the next range.
+type Range = (u32, Block);
+
+/// A block. Nearly all are of one instruction, and a profile names some hundred calls on each architecture: memory for each
+/// would be most of what compiling costs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Block {
+    Verdict(SockFilter),
+    Tests(Vec<SockFilter>),
+}
+
+impl Block {
+    fn instructions(&self) -> &[SockFilter] {
+        match self {
+            Block::Verdict(verdict) => std::slice::from_ref(verdict),
+            Block::Tests(instructions) => instructions,
+        }
+    }
+}
 
 /// Answers all numbers from `start` on with `block`, up to the next push.
-fn push(ranges: &mut Vec<Range>, start: u32, block: &[SockFilter]) {
+fn push(ranges: &mut Vec<Range>, start: u32, block: Block) {
     ranges.pop_if(|last| last.0 == start);
     if ranges.last().is_none_or(|last| last.1 != block) {
-        ranges.push((start, block.to_vec()));
+        ranges.push((start, block));
     }
 }
 
@@ -232,19 +249,19 @@ fn ranges<'a>(profile: &Seccomp, rules: &[Named<'_>], abis: impl Iterator<Item =
     match x86_64 {
         Some(&abi) if table(&mut ranges, 0, profile, rules, abi)? => unknown.0 = Some(enosys),
         Some(_) => {}
-        None => push(&mut ranges, 0, &[kill]),
+        None => push(&mut ranges, 0, Block::Verdict(kill)),
     }
     match x32 {
         Some(&abi) if table(&mut ranges, X32_BIT, profile, rules, abi)? => unknown.1 = Some(enosys),
         Some(_) => {}
-        None => push(&mut ranges, X32_BIT, &[kill]),
+        None => push(&mut ranges, X32_BIT, Block::Verdict(kill)),
     }
     let beyond = if x32.is_some() { default } else { kill };
-    push(&mut ranges, 2 * X32_BIT, &[unknown.0.unwrap_or(beyond)]);
-    push(&mut ranges, 3 * X32_BIT, &[unknown.1.unwrap_or(beyond)]);
+    push(&mut ranges, 2 * X32_BIT, Block::Verdict(unknown.0.unwrap_or(beyond)));
+    push(&mut ranges, 3 * X32_BIT, Block::Verdict(unknown.1.unwrap_or(beyond)));
     if x32.is_none() {
         // -1 is what a tracer writes to skip a call: no architecture's number.
-        push(&mut ranges, u32::MAX, &[default]);
+        push(&mut ranges, u32::MAX, Block::Verdict(default));
     }
     Ok(ranges)
 }
@@ -256,7 +273,7 @@ fn ranges<'a>(profile: &Seccomp, rules: &[Named<'_>], abis: impl Iterator<Item =
 /// but not on EPERM. Newer means: above the highest number that the profile names on that architecture, for whatever
 /// action. Not where the default lets calls pass, or leaves them to a tracer.
 fn table(ranges: &mut Vec<Range>, start: u32, profile: &Seccomp, rules: &[Named<'_>], abi: Abi) -> Result<bool> {
-    let default = [bpf::verdict(profile.default_action)];
+    let default = bpf::verdict(profile.default_action);
     let mut calls: Vec<Call> = Vec::with_capacity(rules.len());
     let mut newest = 0;
     for named in rules {
@@ -280,19 +297,19 @@ fn table(ranges: &mut Vec<Range>, start: u32, profile: &Seccomp, rules: &[Named<
         calls.retain(|call| call.number <= newest);
     }
     calls.sort_by_key(|call| call.number);
-    push(ranges, start, &default);
+    push(ranges, start, Block::Verdict(default));
     if stub && abi.arch == SeccompArch::S390x {
         // A number that is too big for the instruction arrives in a register, with 0 in its place, and the 0 stays
         // where the kernel does not know the call.
-        push(ranges, 0, &[bpf::verdict(ENOSYS)]);
-        push(ranges, 1, &default);
+        push(ranges, 0, Block::Verdict(bpf::verdict(ENOSYS)));
+        push(ranges, 1, Block::Verdict(default));
     }
     for calls in calls.chunk_by(|a, b| a.number == b.number) {
-        push(ranges, calls[0].number, &answer(calls, &default, abi)?);
-        push(ranges, calls[0].number + 1, &default);
+        push(ranges, calls[0].number, answer(calls, default, abi)?);
+        push(ranges, calls[0].number + 1, Block::Verdict(default));
     }
     if stub {
-        push(ranges, newest + 1, &[bpf::verdict(ENOSYS)]);
+        push(ranges, newest + 1, Block::Verdict(bpf::verdict(ENOSYS)));
     }
     Ok(stub)
 }
@@ -309,7 +326,7 @@ struct Call<'a> {
 ///
 /// The first rule without conditions decides alone (libseccomp). Otherwise rules are tried in the order in which
 /// libseccomp lays them out, which is not the profile's.
-fn answer(calls: &[Call<'_>], default: &[SockFilter], abi: Abi) -> Result<Vec<SockFilter>> {
+fn answer(calls: &[Call<'_>], default: SockFilter, abi: Abi) -> Result<Block> {
     let mut matches: Vec<(Vec<Condition>, SeccompAction)> = Vec::new();
     for Call { named, selector, .. } in calls {
         let args = &named.rule.args;
@@ -324,7 +341,7 @@ fn answer(calls: &[Call<'_>], default: &[SockFilter], abi: Abi) -> Result<Vec<So
             let args = args.iter().filter(|arg| select.is_none() || arg.index != 0).chain(&select);
             let mut conditions: Vec<Condition> = args.filter_map(|arg| Condition::new(arg, abi.wide)).collect();
             if conditions.is_empty() {
-                return Ok(vec![bpf::verdict(named.rule.action)]);
+                return Ok(Block::Verdict(bpf::verdict(named.rule.action)));
             }
             conditions.sort_by_key(|condition| condition.index);
             let covers = |earlier: &(Vec<Condition>, SeccompAction)| {
@@ -344,8 +361,8 @@ fn answer(calls: &[Call<'_>], default: &[SockFilter], abi: Abi) -> Result<Vec<So
         }
     }
     matches.sort_by(|a, b| precedence(&a.0, &b.0));
-    Ok(matches.iter().rfold(default.to_vec(), |otherwise, (conditions, action)| {
-        bpf::rule(conditions, *action, abi.little_endian(), &otherwise)
+    Ok(matches.iter().rfold(Block::Verdict(default), |otherwise, (conditions, action)| {
+        Block::Tests(bpf::rule(conditions, *action, abi.little_endian(), otherwise.instructions()))
     }))
 }
 
@@ -369,7 +386,7 @@ fn precedence(a: &[Condition], b: &[Condition]) -> Ordering {
 fn search(ranges: &[Range], backwards: &mut Vec<SockFilter>) {
     match ranges {
         [] => {}
-        [only] => backwards.extend(only.1.iter().rev()),
+        [only] => backwards.extend(only.1.instructions().iter().rev()),
         _ => {
             let (below, above) = ranges.split_at(ranges.len() / 2);
             search(above, backwards);
