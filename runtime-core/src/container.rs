@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::hook;
 use crate::host::{Host, setgroups_allowed};
 use crate::intel_rdt::{self, Rdt, Resctrl};
-use crate::launch::{self, Surroundings};
+use crate::launch::{self, Moment, Surroundings};
 use crate::namespace::{JOIN_ORDER, Kind};
 use crate::plan::{self, Plan, Step};
 use crate::processes;
@@ -391,17 +391,23 @@ fn make(
     drop(making);
     let clock = Clock::new(plan, Some(&directory.clock()));
     let launched = created.and_then(|created| {
-        record.cgroup = created.record;
-        let cgroup = record.cgroup.clone();
+        record.cgroup.clone_from(&created.record);
         let birthplace = created.unified.as_ref().map(OwnedFd::as_fd);
         launch::launch(
             plan,
-            &Surroundings { cgroup: &cgroup, rdt: groups, birthplace, clock: &clock },
-            &mut |pid, _| {
-                record.init = Some(Init::of(pid)?);
-                // From here on a class of service that the configuration names stays.
-                record.rdt = groups.cloned();
-                directory.write_state(record)
+            &Surroundings { cgroup: &created.record, rdt: groups, birthplace, clock: &clock },
+            &mut |moment, pid| match moment {
+                Moment::Working => {
+                    {
+                        let _span = span(|| "attach the device program");
+                        created.attach_devices(cgroup)?;
+                    }
+                    record.init = Some(Init::of(pid)?);
+                    // Once that counts, a class of service that the configuration names stays.
+                    record.rdt = groups.cloned();
+                    directory.prepare_state(record)
+                }
+                Moment::Ready => directory.commit_state(),
             },
         )
         .inspect_err(|_| {

@@ -178,9 +178,20 @@ impl Directory {
 
     /// Over a temporary name: a reader sees the old text or the new one.
     pub(crate) fn write_state(&self, record: &Record) -> Result<()> {
+        self.prepare_state(record)?;
+        self.commit_state()
+    }
+
+    /// Writes what will be the state when it is committed.
+    pub(crate) fn prepare_state(&self, record: &Record) -> Result<()> {
         let text =
             serde_json::to_vec(record).map_err(|e| Error::new(ErrorKind::System, format!("write state.json: {e}")))?;
-        self.write("state.json.new", &text)?;
+        self.write("state.json.new", &text)
+    }
+
+    /// Makes what was prepared the state.
+    pub(crate) fn commit_state(&self) -> Result<()> {
+        let _span = trace::span(|| "write state.json");
         let (from, to) = (self.0.join("state.json.new"), self.0.join("state.json"));
         fs::rename(&from, &to).map_err(|e| Error::system(format!("rename {}", from.display()), e.into()))
     }

@@ -7,16 +7,28 @@ use super::{Cgroup, Dir, Driver, OnFailure, Record, Value, Write, devices, files
 use crate::sys::Errno;
 use crate::{Error, ErrorKind, Result};
 
-/// A cgroup that was made and limited, and that no process is in yet.
+/// A cgroup that was made and limited, and that no process is in yet. On v2 its device rules come with
+/// [`Created::attach_devices`].
 #[derive(Debug)]
 pub struct Created {
     /// What is needed for everything that comes later.
     pub record: Record,
     /// The v2 directory, for CLONE_INTO_CGROUP: v2 and hybrid.
     pub unified: Option<OwnedFd>,
+    /// Its directories did not exist.
+    fresh: bool,
 }
 
-/// Makes the directories, gives them their controllers, limits and device rules. Where it fails, nothing is left of it.
+impl Created {
+    /// Attaches the device program of v2, which `create` leaves out: the kernel takes longer to verify it than for all
+    /// else, and init has no use for devices while it makes the root. So this is done meanwhile, before anything of the
+    /// container's can run.
+    pub fn attach_devices(&self, cgroup: &Cgroup) -> Result<()> {
+        self.unified.as_ref().map_or(Ok(()), |fd| attach(&self.record, fd, self.fresh, cgroup))
+    }
+}
+
+/// Makes the directories, gives them their controllers and limits, on v1 also device rules. Where it fails, nothing is left of it.
 ///
 /// A directory that exists already is taken over if no process is in it and if it is not frozen. Where directories above
 /// are missing, `announce` hears which before they are made ([`Record::parents`]): whoever cleans up after a caller that
@@ -66,7 +78,9 @@ pub fn start(cgroup: &Cgroup, pid: i32) -> Result<()> {
     }
     // As if the directory were fresh: systemd's device program is left where it is, beside ours. systemd would not know
     // that it is gone, and both must allow a device.
-    limit(&record, &[], true, cgroup)?;
+    if let Some(unified) = limit(&record, &[], true, cgroup)? {
+        attach(&record, &unified, true, cgroup)?;
+    }
     // Of a scope on v2 this changes nothing, and says so if systemd put the process elsewhere.
     record.place(pid, false)
 }
@@ -104,7 +118,7 @@ impl Made<'_> {
 
         let unified = limit(&record, &missing, existed.is_empty(), cgroup)?;
         record.parents.clone_from(&self.parents);
-        Ok(Created { record, unified })
+        Ok(Created { record, unified, fresh: existed.is_empty() })
     }
 
     /// The directories of v1 controllers: systemd knows some of them, and takes those that exist.
@@ -118,7 +132,7 @@ impl Made<'_> {
         record.parents.clone_from(&self.parents);
         // The slices above are systemd's: it would not notice that one is gone, and not set its limits again.
         shared.iter().try_for_each(|dir| self.mkdir(dir, &[]).map(drop))?;
-        Ok(Created { record, unified: None })
+        Ok(Created { record, unified: None, fresh: true })
     }
 
     /// Makes one directory, and those above it that do not exist. False: it existed. `all` are those of the container.
@@ -169,7 +183,18 @@ fn parents(dir: &Dir) -> Vec<PathBuf> {
     parents.into_iter().rev().map(Path::to_owned).collect()
 }
 
-/// Gives the directories their controllers, limits, device rules and owner. The result is the v2 directory.
+/// Attaches the device program to the v2 directory.
+fn attach(record: &Record, unified: &OwnedFd, fresh: bool, cgroup: &Cgroup) -> Result<()> {
+    let Some(program) = &cgroup.devices else { return Ok(()) };
+    match devices::attach(unified.as_fd(), program, fresh) {
+        Ok(()) => Ok(()),
+        // As on v1, where the directory could not be made.
+        Err(errno) if cgroup.rootless && NOT_PERMITTED.contains(&errno.0) => Ok(()),
+        Err(errno) => Err(failed("attach the device program to", &record.dirs[0].path, errno)),
+    }
+}
+
+/// Gives the directories their controllers, limits and owner, on v1 also device rules. The result is the v2 directory.
 fn limit(record: &Record, missing: &[Option<Errno>], fresh: bool, cgroup: &Cgroup) -> Result<Option<OwnedFd>> {
     let mut unified = None;
     if let Some(dir) = record.unified() {
@@ -181,17 +206,6 @@ fn limit(record: &Record, missing: &[Option<Errno>], fresh: bool, cgroup: &Cgrou
     let at = |index: usize| unified.as_ref().filter(|_| cgroup.dirs[index].is_unified()).map(AsFd::as_fd);
     write_all(&cgroup.dirs, missing, &at, &cgroup.writes)?;
 
-    if let (Some(program), Some(fd)) = (&cgroup.devices, &unified) {
-        match devices::attach(fd.as_fd(), program, fresh) {
-            Ok(()) => {}
-            // As on v1, where the directory could not be made.
-            Err(errno) if cgroup.rootless && NOT_PERMITTED.contains(&errno.0) => {}
-            Err(errno) => {
-                let path = &record.dirs[0].path;
-                return Err(failed("attach the device program to", path, errno));
-            }
-        }
-    }
     // What was just made belongs to who made it.
     let owner = cgroup.owner.filter(|owner| !fresh || *owner != nix::unistd::geteuid().as_raw());
     if let (Some(owner), Some(fd)) = (owner, &unified) {

@@ -30,7 +30,9 @@ fn layouts() -> Vec<(&'static str, Layout)> {
 
 /// Makes it; nobody would have to clean up.
 fn create(cgroup: &Cgroup) -> crate::Result<Created> {
-    super::create(cgroup, &mut |_| Ok(()))
+    let created = super::create(cgroup, &mut |_| Ok(()))?;
+    created.attach_devices(cgroup)?;
+    Ok(created)
 }
 
 /// A cgroup that is gone, with all in it, at the end of the test.

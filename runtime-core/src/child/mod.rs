@@ -325,6 +325,11 @@ fn take(step: &Step, context: &Context<'_>, memory: &mut Memory) -> Result<(), F
 }
 
 fn rendezvous(context: &Context<'_>, signal: Signal) -> Result<(), Failure> {
+    if signal == Signal::Ready {
+        // From here on the channel does the death signal's work: a parent that ends without a word is heard by its end.
+        // So one that has said `go on` may end at once, and needs no answer.
+        sys::set_parent_death_signal(0)?;
+    }
     // The parent knows of a birth by its clone.
     if signal != Signal::Born {
         sys::write(context.channel, &Message::Reached(signal).encode())?;
@@ -341,9 +346,8 @@ fn wait_for_parent(context: &Context<'_>) -> Result<(), Failure> {
     }
 }
 
-/// The parent's last word was `go on`; closing this side is the answer that it waits for.
+/// The parent's last word was `go on`.
 fn detach(context: &Context<'_>) -> Result<(), Failure> {
-    sys::set_parent_death_signal(0)?;
     Ok(sys::close_inherited_one(context.channel.as_raw_fd())?)
 }
 

@@ -48,20 +48,29 @@ pub(crate) struct Launched {
 /// other side waits; this is for mounts and files that do not answer.
 const PATIENCE: u64 = 300_000;
 
-/// Makes the process. `on_ready` runs when it is all that `created` means: what it writes down is true from then on.
+/// When [`launch`] tells of a process, with its pid in the runtime's pid namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// It exists, in its cgroup, and is at work: what takes time, and must be done before it is ready, is done now.
+    Working,
+    /// It is all that `created` means: what is written down is true from now on.
+    Ready,
+}
+
+/// Makes the process, and `tell`s of it.
 ///
 /// When this fails the process is gone.
 pub(crate) fn launch(
     plan: &Plan,
     surroundings: &Surroundings<'_>,
-    on_ready: &mut dyn FnMut(i32, BorrowedFd<'_>) -> Result<()>,
+    tell: &mut dyn FnMut(Moment, i32) -> Result<()>,
 ) -> Result<Launched> {
     let fds = fds::open(&plan.open)?;
     let (channel, far_end) = sys::socketpair().map_err(|e| Error::system("make a channel", e))?;
     let mut process = spawn(plan, surroundings, &fds, channel, far_end)?;
     process.keep_network(plan, &fds);
     drop(fds);
-    let result = process.serve(plan, surroundings, on_ready);
+    let result = process.serve(plan, surroundings, tell);
     match result {
         Ok(()) => Ok(process.release()),
         Err(error) => {
@@ -188,13 +197,14 @@ impl Process {
         &mut self,
         plan: &Plan,
         surroundings: &Surroundings<'_>,
-        on_ready: &mut dyn FnMut(i32, BorrowedFd<'_>) -> Result<()>,
+        tell: &mut dyn FnMut(Moment, i32) -> Result<()>,
     ) -> Result<()> {
         let oom_kills = surroundings.cgroup.oom_kill_count().unwrap_or_default();
         if plan.init.contains(&Step::Rendezvous(Signal::Born)) {
             self.act(&plan.at_birth, plan, surroundings)?;
             self.go_on()?;
         }
+        tell(Moment::Working, self.pid)?;
         let waits = plan.root.is_some();
         let mut ready = false;
         loop {
@@ -205,11 +215,12 @@ impl Process {
                 }
                 Some(Message::Reached(Signal::Ready)) => {
                     self.act(&plan.at_ready, plan, surroundings)?;
-                    on_ready(self.pid, self.handle()?)?;
-                    ready = true;
+                    tell(Moment::Ready, self.pid)?;
+                    // What waits for `start` is by itself from here on.
                     if waits {
-                        self.go_on()?;
+                        return self.go_on();
                     }
+                    ready = true;
                 }
                 Some(Message::Listener(fd)) => {
                     from_outside::notify_agent(plan, self.pid, self.handle()?, fd)?;
@@ -224,11 +235,9 @@ impl Process {
                 Some(Message::Reached(Signal::Born) | Message::Cloned(_)) => {
                     return Err(Error::new(ErrorKind::System, "init sent a message out of turn"));
                 }
-                // The channel's end: the program runs, or init waits for `start` by itself.
+                // The channel's end: the program runs.
                 None if ready => {
-                    if !waits {
-                        surroundings.clock.executed(plan.init.len());
-                    }
+                    surroundings.clock.executed(plan.init.len());
                     return Ok(());
                 }
                 None => return Err(self.died(surroundings, oom_kills)),

@@ -87,6 +87,8 @@ pub fn create(spec: &Spec, host: &Host, cgroup: Cgroup, rdt: Option<Rdt>, option
     // What is done from outside comes before all else: no instruction of the container runs outside of its limits.
     let maps = if new_user_namespace { Some(new_maps(linux, host)?) } else { None };
     let groups = groups(spec, host, maps.as_ref(), &mut warnings)?;
+    let user_namespace = linux.namespaces.user != Namespace::Host;
+    let by_itself = process_oom_score_adj(spec.process.as_ref(), host, user_namespace, &mut open);
     let at_birth = at_birth(spec, host, &cgroup, maps, rdt.is_some(), &mut open);
     // Also behind a hop, so that init's first message can't overtake the hop's, which tells who init is.
     if !at_birth.is_empty() || topology.hop_joins.is_some() {
@@ -97,6 +99,7 @@ pub fn create(spec: &Spec, host: &Host, cgroup: Cgroup, rdt: Option<Rdt>, option
     if new_user_namespace || matches!(linux.namespaces.user, Namespace::Path(_)) && topology.hop_joins.is_some() {
         init.push(become_namespace_root(spec));
     }
+    init.extend(by_itself);
     // After the maps: the files in /proc of an undumpable process belong to root alone. So an ordinary user could neither
     // exec into a container that waits for `start` nor set its network up from a hook. His is undumpable only where
     // others are in its pid namespace: elsewhere nobody sees it who is not of this user's processes on the host.
@@ -280,7 +283,7 @@ pub fn exec(process: &Process, host: &Host, target: ExecTarget) -> Result<Plan> 
     let handle = open.add(Open::Process { pid: target.pid });
 
     let mut init = vec![Step::DieWithParent, Step::ResetSignals, Step::Umask(0)];
-    let mut at_birth = Vec::from_iter(oom_score_adj(process, host));
+    let mut at_birth = Vec::from_iter(oom_score_adj(process, host, has(Kind::User)));
     if target.place_in_cgroups {
         at_birth.insert(0, ParentStep::PlaceInCgroups);
     }
@@ -317,6 +320,7 @@ pub fn exec(process: &Process, host: &Host, target: ExecTarget) -> Result<Plan> 
     }
     let r#final = process.exec_cpu_affinity.as_ref().and_then(|a| a.r#final.clone());
     init.extend(r#final.map(Step::CpuAffinity));
+    init.extend(process_oom_score_adj(Some(process), host, has(Kind::User), &mut open));
     init.push(Step::Undumpable);
     // Privileged opening of the console socket and of /proc has been done by the parent: from here on paths are the
     // container's. All at once but the user namespace, which would take the power over the others from who has it.
@@ -616,13 +620,28 @@ fn at_birth(
         };
         steps.push(ParentStep::NetDevices { devices: spec.linux.net_devices.clone(), namespace });
     }
-    steps.extend(spec.process.as_ref().and_then(|p| oom_score_adj(p, host)));
+    let user_namespace = spec.linux.namespaces.user != Namespace::Host;
+    steps.extend(spec.process.as_ref().and_then(|p| oom_score_adj(p, host, user_namespace)));
     steps
 }
 
-fn oom_score_adj(process: &Process, host: &Host) -> Option<ParentStep> {
+/// In a user namespace the process lacks the power to lower it: who has made it does so, while it waits.
+fn oom_score_adj(process: &Process, host: &Host, user_namespace: bool) -> Option<ParentStep> {
     let optional = host.in_user_namespace || host.euid != 0;
-    process.oom_score_adj.map(|value| ParentStep::OomScoreAdj { value, optional })
+    let value = process.oom_score_adj.filter(|_| optional || user_namespace);
+    value.map(|value| ParentStep::OomScoreAdj { value, optional })
+}
+
+/// Otherwise it does so itself, and need not wait for anybody: a meeting costs two changes of the running process.
+fn process_oom_score_adj(
+    process: Option<&Process>,
+    host: &Host,
+    user_namespace: bool,
+    open: &mut Opens,
+) -> Option<Step> {
+    let process = process.filter(|process| oom_score_adj(process, host, user_namespace).is_none())?;
+    let value = CString::new(process.oom_score_adj?.to_string()).unwrap_or_default();
+    Some(Step::OomScoreAdj { proc: open.add(Open::Proc), value })
 }
 
 /// What the hop of an ordinary user does itself, and hands down to init: that is undumpable, so that the files in /proc
