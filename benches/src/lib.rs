@@ -1,5 +1,7 @@
 //! What the benchmarks share: a bundle like an engine's, the middle of a list of figures.
 
+pub mod chart;
+
 use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
@@ -69,6 +71,26 @@ fn configuration(args: &[&str]) -> Value {
         linux.remove("cgroupsPath");
     }
     config
+}
+
+/// The program that a test is about: what `ORLOP` names, or the one that was built beside the test. `None`, with the reason
+/// on standard error: this machine can't run the test, which in CI is a failure.
+#[must_use]
+pub fn orlop(test: &str) -> Option<PathBuf> {
+    let beside = || std::env::current_exe().ok()?.ancestors().nth(2).map(|directory| directory.join("orlop"));
+    let orlop = std::env::var_os("ORLOP").map(PathBuf::from).or_else(beside).filter(|path| path.exists());
+    let is_root = fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+    let strace = std::process::Command::new("strace").arg("-V").output();
+    let reason = match &orlop {
+        None => "orlop is not built",
+        Some(_) if !is_root => "needs root",
+        Some(_) if !Path::new(BUSYBOX).exists() => "needs /bin/busybox",
+        Some(_) if strace.is_err() => "needs strace",
+        Some(_) => return orlop,
+    };
+    assert!(std::env::var_os("CI").is_none(), "can't be skipped in CI: {reason}");
+    eprintln!("SKIPPED {test}: {reason}");
+    None
 }
 
 /// The figure below which the share `q` of all lies. 0 for none.

@@ -10,7 +10,7 @@ use benches::Scratch;
 
 /// Makes `/sys/fs/cgroup` the v2 hierarchy alone, on a hybrid host, in a mount namespace.
 const ONLY_V2: &str = "mount --bind /sys/fs/cgroup/unified /mnt && umount -R /sys/fs/cgroup && \
-                       mount --move /mnt /sys/fs/cgroup && exec \"$@\"";
+                       mount --move /mnt /sys/fs/cgroup";
 
 /// Operation, the most calls on v2, and on a hybrid host with nine v1 hierarchies. `create` with the whole life of the
 /// first process.
@@ -24,16 +24,8 @@ const BUDGETS: [(&str, usize, usize); 7] = [
     ("delete", 85, 98),
 ];
 
-/// Says why nothing is tested; in CI that is a failure.
-fn skip(reason: &str) {
-    assert!(std::env::var_os("CI").is_none(), "can't be skipped in CI: {reason}");
-    eprintln!("SKIPPED system_calls: {reason}");
-}
-
-/// The program beside this test, or the one that `ORLOP` names.
 fn orlop() -> PathBuf {
-    std::env::var_os("ORLOP")
-        .map_or_else(|| std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("orlop"), PathBuf::from)
+    benches::orlop("system_calls").unwrap()
 }
 
 /// One command under strace(1).
@@ -43,11 +35,13 @@ struct Traced {
 }
 
 impl Traced {
-    fn spawn(scratch: &Path, only_v2: bool, arguments: &[&str]) -> Self {
+    /// `before` is a script that changes the mounts, which only the command sees.
+    fn spawn(scratch: &Path, before: Option<&str>, arguments: &[&str]) -> Self {
         let summary = scratch.join(format!("{}.calls", arguments[0]));
-        let mut command = Command::new(if only_v2 { "unshare" } else { "strace" });
-        if only_v2 {
-            command.args(["-m", "--propagation", "private", "sh", "-c", ONLY_V2, "sh", "strace"]);
+        let mut command = Command::new(if before.is_some() { "unshare" } else { "strace" });
+        if let Some(before) = before {
+            let script = format!("{before} && exec \"$@\"");
+            command.args(["-m", "--propagation", "private", "sh", "-c", &script, "sh", "strace"]);
         }
         command.args(["-f", "-c", "-U", "calls,name", "-o"]).arg(&summary).arg(orlop());
         command.arg("--root").arg(scratch.join("state")).args(arguments);
@@ -84,16 +78,16 @@ fn wait_for(scratch: &Path, id: &str, status: &str) {
     }
 }
 
-fn check(only_v2: bool, name: &str, budget: impl Fn(&(&str, usize, usize)) -> usize) {
+fn check(before: Option<&str>, name: &str, budget: impl Fn(&(&str, usize, usize)) -> usize) {
     let scratch = Scratch::new(name).unwrap();
     let quick = scratch.bundle("true", &["/bin/true"]).unwrap().display().to_string();
     let slow = scratch.bundle("sleep", &["/bin/sleep", "1000"]).unwrap().display().to_string();
     let id = format!("{name}-{}", std::process::id());
     let _container = Deleted { scratch: &scratch.0, id: &id };
-    let count = |arguments: &[&str]| Traced::spawn(&scratch.0, only_v2, arguments).count();
+    let count = |arguments: &[&str]| Traced::spawn(&scratch.0, before, arguments).count();
     let run = count(&["run", "-b", &quick, &format!("{id}-run")]);
     // strace follows the container's first process too: its whole life is counted with `create`.
-    let create = Traced::spawn(&scratch.0, only_v2, &["create", "-b", &slow, &id]);
+    let create = Traced::spawn(&scratch.0, before, &["create", "-b", &slow, &id]);
     wait_for(&scratch.0, &id, "created");
     let state = count(&["state", &id]);
     let start = count(&["start", &id]);
@@ -131,24 +125,55 @@ impl Drop for Deleted<'_> {
 
 #[test]
 fn budgets() {
-    if !Path::new("/bin/busybox").exists() || Command::new("strace").arg("-V").output().is_err() {
-        return skip("needs strace and /bin/busybox");
+    if benches::orlop("system_calls").is_none() {
+        return;
     }
-    if !orlop().exists() {
-        return skip("orlop is not built");
-    }
-    if !is_root() {
-        return skip("needs root");
-    }
-    let hybrid = Path::new("/sys/fs/cgroup/unified").exists();
-    check(hybrid, "v2", |row| row.1);
+    let hybrid = is_hybrid();
+    check(hybrid.then_some(ONLY_V2), "v2", |row| row.1);
     if hybrid {
-        check(false, "hybrid", |row| row.2);
+        check(None, "hybrid", |row| row.2);
     } else {
         eprintln!("SKIPPED hybrid: this host has cgroup v2 alone");
     }
 }
 
-fn is_root() -> bool {
-    std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
+fn is_hybrid() -> bool {
+    Path::new("/sys/fs/cgroup/unified").exists()
+}
+
+#[test]
+fn the_host_may_be_full() {
+    const MOUNTS: &str = "for i in $(seq 300); do mount -t tmpfs none /mnt || exit; done";
+    const CONTAINERS: usize = 20;
+    if benches::orlop("the_host_may_be_full").is_none() {
+        return;
+    }
+    let scratch = Scratch::new("full").unwrap();
+    let quick = scratch.bundle("true", &["/bin/true"]).unwrap().display().to_string();
+    let slow = scratch.bundle("sleep", &["/bin/sleep", "1000"]).unwrap().display().to_string();
+    let ids: Vec<_> = (0..=CONTAINERS).map(|number| format!("full-{}-{number}", std::process::id())).collect();
+    let _containers: Vec<_> = ids.iter().map(|id| Deleted { scratch: &scratch.0, id }).collect();
+    let start = |id: &str| {
+        let mut command = Command::new(orlop());
+        command.arg("--root").arg(scratch.0.join("state")).args(["run", "-d", "-b", &slow, id]);
+        assert!(command.stdin(Stdio::null()).stdout(Stdio::null()).status().unwrap().success());
+    };
+    start(&ids[0]);
+    let counts = |before: Option<&str>| {
+        let run = Traced::spawn(&scratch.0, before, &["run", "-b", &quick, "full-run"]).count();
+        let exec = Traced::spawn(&scratch.0, before, &["exec", &ids[0], "/bin/true"]).count();
+        let state = Traced::spawn(&scratch.0, before, &["state", &ids[0]]).count();
+        [run, exec, state]
+    };
+    let alone = counts(None);
+    let among_mounts = counts(Some(MOUNTS));
+    ids[1..].iter().for_each(|id| start(id));
+    let among_containers = counts(None);
+    for (few, many) in [among_mounts, among_containers].into_iter().flat_map(|many| alone.into_iter().zip(many)) {
+        // How often the end of a cgroup or of a process must be waited for differs by a few.
+        assert!(
+            many <= few + 10,
+            "alone {alone:?}, with mounts {among_mounts:?}, with containers {among_containers:?}"
+        );
+    }
 }

@@ -9,12 +9,13 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use benches::chart::{Bar, Panel, bars};
 use benches::{Scratch, quantile};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 
 const OPERATIONS: [&str; 7] = ["run", "create", "state", "start", "exec", "kill", "delete"];
-const USAGE: &str = "usage: lifecycle ROUNDS [--csv FILE] [--svg FILE] NAME=PATH [NAME=PATH ...]";
+const USAGE: &str = "usage: lifecycle ROUNDS [--csv FILE] [--svg FILE] [--floor PATH] NAME=PATH [NAME=PATH ...]";
 /// Rounds that are not counted.
 const WARM_UP: usize = 2;
 
@@ -22,6 +23,8 @@ const WARM_UP: usize = 2;
 struct Runtime {
     name: String,
     path: String,
+    /// The program `floor`, which can only `run`.
+    is_floor: bool,
     wall: [Vec<f64>; OPERATIONS.len()],
     processor: [Vec<f64>; OPERATIONS.len()],
     failed: usize,
@@ -49,17 +52,19 @@ fn main() -> ExitCode {
 }
 
 fn measure(arguments: &[String]) -> Result<(), String> {
-    let (mut rounds, mut csv, mut svg, mut runtimes) = (None, None, None, Vec::new());
+    let (mut rounds, mut csv, mut svg, mut floor, mut runtimes) = (None, None, None, None, Vec::new());
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         match (word.as_str(), word.split_once('=')) {
             ("--csv", _) => csv = words.next(),
             ("--svg", _) => svg = words.next(),
+            ("--floor", _) => floor = words.next(),
             (_, Some((name, path))) => runtimes.push(Runtime::new(name, path)),
             _ => rounds = Some(word.parse::<usize>().map_err(|_| USAGE)?),
         }
     }
     let rounds = rounds.filter(|_| !runtimes.is_empty()).ok_or(USAGE)?;
+    runtimes.extend(floor.map(|path| Runtime { is_floor: true, ..Runtime::new("floor", path) }));
     let text = |error: std::io::Error| error.to_string();
     let scratch = Scratch::new("lifecycle").map_err(text)?;
     scratch.bundle("true", &["/bin/true"]).map_err(text)?;
@@ -85,6 +90,13 @@ fn measure(arguments: &[String]) -> Result<(), String> {
     Ok(())
 }
 
+/// A directory of the v2 hierarchy, for the floor; `-`: there is none.
+fn unified() -> String {
+    let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+    let root = roots.into_iter().find(|root| Path::new(root).join("cgroup.procs").exists());
+    root.unwrap_or("-").to_owned()
+}
+
 /// Whether it succeeded.
 fn call(program: &str, arguments: &[String]) -> bool {
     let mut command = Command::new(program);
@@ -101,7 +113,7 @@ fn processor_time() -> f64 {
 impl Runtime {
     fn new(name: &str, path: &str) -> Self {
         let (wall, processor) = Default::default();
-        Runtime { name: name.to_owned(), path: path.to_owned(), wall, processor, failed: 0, peak: 0 }
+        Runtime { name: name.to_owned(), path: path.to_owned(), is_floor: false, wall, processor, failed: 0, peak: 0 }
     }
 
     fn arguments(&self, scratch: &Path, words: &[&str]) -> Vec<String> {
@@ -122,7 +134,11 @@ impl Runtime {
                 // All that is timed is the deletion of a container that has ended.
                 self.wait_until_stopped(scratch, id);
             }
-            let arguments = self.arguments(scratch, words);
+            let arguments = match (self.is_floor, operation) {
+                (false, _) => self.arguments(scratch, words),
+                (true, "run") => vec![format!("{quick}/rootfs"), unified(), "/bin/true".to_owned()],
+                (true, _) => return,
+            };
             let (start, before) = (Instant::now(), processor_time());
             let ok = call(&self.path, &arguments);
             let (wall, processor) = (start.elapsed().as_secs_f64() * 1e3, processor_time() - before);
@@ -151,6 +167,9 @@ impl Runtime {
 
     /// Of `run`, with the processes that it makes.
     fn measure_peak(&mut self, scratch: &Path) {
+        if self.is_floor {
+            return;
+        }
         let (bundle, id) = (scratch.join("true").display().to_string(), format!("bench-{}-peak", std::process::id()));
         let output = std::env::current_exe().and_then(|own| {
             let mut command = Command::new(own);
@@ -169,6 +188,10 @@ fn table(runtimes: &[Runtime]) -> String {
     for runtime in runtimes {
         let _ = write!(text, "| {} |", runtime.name);
         for (figures, first) in runtime.wall.iter().zip(&runtimes[0].wall) {
+            if figures.is_empty() {
+                text.push_str(" - |");
+                continue;
+            }
             let (median, first) = (quantile(figures, 0.5), quantile(first, 0.5));
             let _ = write!(text, " {median:.2} ({:.2}) |", median / first);
         }
@@ -190,29 +213,19 @@ fn comma_separated(runtimes: &[Runtime]) -> String {
     text
 }
 
-/// A group of bars for each operation, a bar for each runtime, all to one scale.
+/// A panel for each operation.
 fn chart(runtimes: &[Runtime]) -> String {
-    const COLOURS: [&str; 6] = ["#2a6f97", "#e07a5f", "#81b29a", "#f2cc8f", "#6d597a", "#999999"];
-    const BAR: usize = 14;
-    const WIDTH: f64 = 560.0;
-    let median = |runtime: &Runtime, index: usize| quantile(&runtime.wall[index], 0.5);
-    let longest = runtimes.iter().flat_map(|r| (0..OPERATIONS.len()).map(move |i| median(r, i))).fold(0.1, f64::max);
-    let (mut y, mut bars) = (10, String::new());
-    for (index, operation) in OPERATIONS.iter().enumerate() {
-        for (runtime, colour) in runtimes.iter().zip(COLOURS.iter().cycle()) {
-            let (ms, text) = (median(runtime, index), y + 11);
-            let (width, name) = (ms / longest * WIDTH, &runtime.name);
-            let _ = writeln!(bars, "<rect x=\"120\" y=\"{y}\" width=\"{width:.1}\" height=\"12\" fill=\"{colour}\"/>");
-            let _ = writeln!(bars, "<text x=\"4\" y=\"{text}\">{operation} {name}</text>");
-            let _ = writeln!(bars, "<text x=\"{:.1}\" y=\"{text}\">{ms:.2}</text>", 124.0 + width);
-            y += BAR;
-        }
-        y += 8;
-    }
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"740\" height=\"{}\" font-family=\"sans-serif\" font-size=\"11\">\n\
-         {bars}<text x=\"4\" y=\"{}\">median, milliseconds</text>\n</svg>\n",
-        y + 20,
-        y + 10
-    )
+    let panel = |(index, title): (usize, &&str)| Panel {
+        title: (*title).to_owned(),
+        bars: runtimes
+            .iter()
+            .filter(|runtime| !runtime.wall[index].is_empty())
+            .map(|runtime| Bar {
+                name: runtime.name.clone(),
+                value: quantile(&runtime.wall[index], 0.5),
+                high: Some(quantile(&runtime.wall[index], 0.99)),
+            })
+            .collect(),
+    };
+    bars("A command's time", "ms", &OPERATIONS.iter().enumerate().map(panel).collect::<Vec<_>>())
 }

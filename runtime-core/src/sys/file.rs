@@ -136,6 +136,7 @@ pub fn fstatat(dir: BorrowedFd<'_>, name: &CStr, flags: i32) -> Result<libc::sta
 }
 
 /// The magic number of the file system that holds `fd`, fstatfs(2).
+#[allow(clippy::unnecessary_cast, reason = "the type depends on the libc")]
 pub fn file_system_magic(fd: BorrowedFd<'_>) -> Result<i64> {
     let mut stat = MaybeUninit::<libc::statfs>::zeroed();
     // SAFETY: on 64-bit machines libc's struct statfs is the kernel's.
