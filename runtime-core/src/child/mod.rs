@@ -260,7 +260,7 @@ fn take(step: &Step, context: &Context<'_>, memory: &mut Memory) -> Result<(), F
         Step::BecomeNamespaceRoot { uid, gid } => namespace::apply::become_namespace_root(*uid, *gid),
         Step::Unshare(kinds) => namespace::apply::unshare(kinds),
         Step::TimeOffsets { proc, lines } => namespace::apply::time_offsets(context, *proc, lines),
-        Step::OomScoreAdj { proc, value } => process::apply::oom_score_adj(context, *proc, value),
+        Step::OomScoreAdj { proc, value, optional } => process::apply::oom_score_adj(context, *proc, value, *optional),
         Step::LoopbackUp => Ok(sys::loopback_up()?),
         Step::Hostname(name) => Ok(sys::sethostname(name)?),
         Step::Domainname(name) => Ok(sys::setdomainname(name)?),

@@ -641,7 +641,7 @@ fn process_oom_score_adj(
 ) -> Option<Step> {
     let process = process.filter(|process| oom_score_adj(process, host, user_namespace).is_none())?;
     let value = CString::new(process.oom_score_adj?.to_string()).unwrap_or_default();
-    Some(Step::OomScoreAdj { proc: open.add(Open::Proc), value })
+    Some(Step::OomScoreAdj { proc: open.add(Open::Proc), value, optional: false })
 }
 
 /// What the hop of an ordinary user does itself, and hands down to init: that is undumpable, so that the files in /proc
@@ -649,7 +649,7 @@ fn process_oom_score_adj(
 fn own_oom_score_adj(process: &Process, host: &Host, open: &mut Opens) -> Option<Step> {
     let value = process.oom_score_adj.filter(|_| host.is_unprivileged())?;
     let text = CString::new(value.to_string()).unwrap_or_default();
-    Some(Step::OomScoreAdj { proc: open.add(Open::Proc), value: text })
+    Some(Step::OomScoreAdj { proc: open.add(Open::Proc), value: text, optional: true })
 }
 
 fn join(open: &mut Opens, spec: &Spec, kind: Kind) -> Step {

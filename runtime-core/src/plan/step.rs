@@ -145,6 +145,8 @@ pub enum Step {
         proc: FdIndex,
         /// -1000 to 1000.
         value: CString,
+        /// Lowering it takes a capability that an ordinary user does not have: then it stays, as runc does.
+        optional: bool,
     },
     /// Set the loopback device up.
     LoopbackUp,

@@ -36,10 +36,9 @@ pub(crate) fn account(account: &Account) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Lowering it takes a capability that an ordinary user does not have: then it stays, as runc does.
-pub(crate) fn oom_score_adj(context: &Context<'_>, proc: FdIndex, value: &CStr) -> Result<(), Failure> {
+pub(crate) fn oom_score_adj(context: &Context<'_>, proc: FdIndex, value: &CStr, optional: bool) -> Result<(), Failure> {
     match write_proc(context.fd(proc), c"self/oom_score_adj", value.to_bytes()) {
-        Err(Failure { errno: Errno(libc::EACCES), .. }) => Ok(()),
+        Err(Failure { errno: Errno(libc::EACCES), .. }) if optional => Ok(()),
         result => result,
     }
 }
