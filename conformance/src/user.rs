@@ -83,6 +83,10 @@ const ROOT_ONLY: &[(&str, &str)] = &[
     ("security/regression/setgid-directory", "a group that is not his"),
     ("security/GHSA-g54h-m393-cpwq/*", "only root of the machine makes device nodes"),
     ("spec/process/large-ids", "more ids than are lent to a user"),
+    ("cli/features/mount-options-are-accepted", "only root of the machine may idmap a mount of the host"),
+    ("cli/features/namespaces-are-made", "ids of the host are mapped"),
+    ("spec/seccomp/notify", "exec can't hand a filter's listener over: refused by name"),
+    ("spec/seccomp/notify-flags", "exec can't hand a filter's listener over: refused by name"),
     ("cli/global/root-default", "$XDG_RUNTIME_DIR, which rootless/default-root checks"),
     ("cli/global/root-many", "--rootless=false takes permission for all cgroups"),
 ];
