@@ -95,6 +95,7 @@ const ROOT_ONLY: &[(&str, &str)] = &[
 const SUBORDINATE: &[&str] = &[
     "spec/userns/*",
     "spec/sysctl/network",
+    "spec/link/copy-symlink-user-namespace",
     "spec/mounts/data-options",
     "spec/device/node-fifo",
     "cli/exec/user*",
@@ -106,6 +107,7 @@ const SUBORDINATE: &[&str] = &[
 const DELEGATED: &[&str] = &[
     "cgroups/*",
     "spec/resources/*",
+    "spec/cgroup-mount/writable",
     "spec/cgroup/absolute-path",
     "spec/cgroup/relative-path",
     "spec/cgroup/no-path",
