@@ -27,7 +27,9 @@ const START: Duration = Duration::from_secs(30);
 const SYSTEMD: &str = "/lib/systemd/systemd";
 
 /// Users whose own systemd the cases start: `user@UID.service`, with the part of the tree that is delegated to it.
-const USER_UNIT: &str = "[Service]
+const USER_UNIT: &str = "[Unit]
+DefaultDependencies=no
+[Service]
 Type=notify
 User=%i
 RuntimeDirectory=user/%i
@@ -99,6 +101,8 @@ pub(crate) fn run(arguments: &[String], v2: bool, scratch: &Path) -> Result<u8, 
     let mut inside = Command::new(std::env::current_exe()?)
         .args(["__booted", &pid.to_string()])
         .args(arguments)
+        // Its pids are small numbers, the same every time; so are the names that it makes of them.
+        .env("TMPDIR", scratch)
         .stdin(Stdio::null())
         .spawn()?;
     Ok(u8::try_from(inside.wait()?.code().unwrap_or(2)).unwrap_or(2))
