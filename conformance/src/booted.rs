@@ -26,22 +26,6 @@ const START: Duration = Duration::from_secs(30);
 
 const SYSTEMD: &str = "/lib/systemd/systemd";
 
-/// Users whose own systemd the cases start: `user@UID.service`, with the part of the tree that is delegated to it.
-const USER_UNIT: &str = "[Unit]
-DefaultDependencies=no
-[Service]
-Type=notify
-User=%i
-RuntimeDirectory=user/%i
-RuntimeDirectoryMode=0700
-Environment=XDG_RUNTIME_DIR=/run/user/%i SYSTEMD_UNIT_PATH=/run/user/%i/systemd/system.control:/run/user/%i/systemd/transient:/run/units/user
-ExecStart=/lib/systemd/systemd --user
-Slice=user-%i.slice
-Delegate=yes
-KillMode=mixed
-TasksMax=infinity
-";
-
 const NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWNS
     .union(CloneFlags::CLONE_NEWPID)
     .union(CloneFlags::CLONE_NEWCGROUP)
@@ -175,10 +159,8 @@ fn furnish(v2: bool) -> Outcome {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("proc"), "/proc", Some("proc"), flags, none)?;
     mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=755"))?;
-    fs::create_dir_all("/run/units/user")?;
+    fs::create_dir("/run/units")?;
     fs::write("/run/units/default.target", "[Unit]\nDescription=Nothing\n")?;
-    fs::write("/run/units/user/default.target", "[Unit]\nDescription=Nothing\n")?;
-    fs::write("/run/units/user@.service", USER_UNIT)?;
     let base = Path::new("/sys/fs/cgroup");
     while umount2(base, MntFlags::MNT_DETACH).is_ok() {}
     if v2 {
