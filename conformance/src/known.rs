@@ -675,6 +675,8 @@ pub(crate) const MAY_SKIP: &[(&str, &str)] = &[
     ("spec/cgroup/pids-limit-holds", "a controller that the hierarchy does not have"),
     ("spec/cgroup/memory-limit-holds", "a controller that the hierarchy does not have"),
     ("spec/process/scheduler-fifo", "no real-time budget in a v1 cpu group"),
+    ("spec/process/scheduler-rr", "no real-time budget in a v1 cpu group"),
+    ("spec/process/scheduler-deadline", "no real-time budget in a v1 cpu group"),
     ("spec/process/exec-cpu-affinity", "one processor"),
     ("runtime-tools/linux_cgroups_*", "the program knows cgroup v1 alone"),
     ("runtime-tools/delete_resources", "the program knows cgroup v1 alone"),
