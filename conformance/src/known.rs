@@ -142,6 +142,7 @@ pub(crate) const KNOWN: &[Known] = &[
     known("runc version 1.1.5", "spec/process/personality", "came with runc 1.2"),
     known("runc version 1.1.5", "spec/process/memory-policy*", "came with runc 1.4"),
     known("runc version 1.1.5", "spec/process/exec-cpu-affinity", "came with runc 1.3"),
+    known("runc version 1.1.5", "spec/process/affinity-initial", "came with runc 1.3"),
     known(
         "runc version 1.1.5",
         "spec/process/rlimit-lowered-for-exec",
@@ -705,6 +706,7 @@ const AS_USER: &[Known] = &[
     known("runc version 1.1.5", "cli/kill/shared-pidns", "without a cgroup it does not know the processes"),
     known("runc version 1.1.5", "cli/exec/process-detach", "without a cgroup it does not know the processes"),
     known("runc version 1.1.5", "spec/namespace/joined-*", "wants mappings although the namespace has them"),
+    known("runc version 1.1.5", "spec/namespace/shared-pid", "wants mappings although the namespace has them"),
     known(
         "runc version 1.1.5",
         "spec/userns/*",

@@ -205,7 +205,14 @@ pub(in crate::cgroup) fn device_properties(list: &AccessList, v2: bool, version:
                 _ if v2 => format!("{kind}-*"),
                 _ => continue,
             };
-            allow.push((specifier, access));
+            // Of two entries with one specifier systemd keeps the later.
+            match allow.iter_mut().find(|(before, _): &&mut (String, String)| *before == specifier) {
+                Some((_, accesses)) => {
+                    let more: String = access.chars().filter(|c| !accesses.contains(*c)).collect();
+                    accesses.push_str(&more);
+                }
+                None => allow.push((specifier, access)),
+            }
         }
     }
     vec![property("DevicePolicy", "strict"), property("DeviceAllow", allow)]
@@ -371,13 +378,15 @@ mod tests {
         }
         // An old systemd has no word for all minors of a major.
         check(&[deny], false, 239, "strict", &DEFAULTS.replace(", (\"char-136\", \"rwm\")", ""));
-        check(&[deny], true, 239, "strict", &DEFAULTS.replace("char-136", "char-*"));
+        let at_once =
+            DEFAULTS.replace(", (\"char-136\", \"rwm\")", "").replace("(\"char-*\", \"m\")", "(\"char-*\", \"mrw\")");
+        check(&[deny], true, 239, "strict", &at_once);
         let others = [deny, rule(true, block, Some(8), Some(1), "r"), rule(true, char, None, Some(3), "rw")];
         for v2 in [false, true] {
             let list = AccessList::new(&others, &[]).unwrap();
             let properties = text(&device_properties(&list, v2, 255));
             assert!(properties[1].contains("(\"/dev/block/8:1\", \"r\")"), "{properties:?}");
-            assert_eq!(properties[1].contains("(\"char-*\", \"rw\")"), v2, "{properties:?}");
+            assert_eq!(properties[1].contains("(\"char-*\", \"mrw\")"), v2, "{properties:?}");
         }
         let all_but = [allow, rule(false, block, Some(8), None, "rwm")];
         check(&all_but, true, 255, "auto", "@a(ss) []");
