@@ -15,13 +15,13 @@ const ONLY_V2: &str = "mount --bind /sys/fs/cgroup/unified /mnt && umount -R /sy
 /// Operation, the most calls on v2, and on a hybrid host with nine v1 hierarchies. `create` with the whole life of the
 /// first process.
 const BUDGETS: [(&str, usize, usize); 7] = [
-    ("run", 640, 930),
-    ("create", 590, 860),
-    ("state", 70, 70),
-    ("start", 70, 70),
-    ("exec", 320, 365),
-    ("kill", 64, 64),
-    ("delete", 85, 98),
+    ("run", 605, 880),
+    ("create", 555, 815),
+    ("state", 62, 62),
+    ("start", 62, 62),
+    ("exec", 295, 340),
+    ("kill", 56, 56),
+    ("delete", 80, 93),
 ];
 
 fn orlop() -> PathBuf {

@@ -71,6 +71,11 @@ pub(crate) const KNOWN: &[Known] = &[
         "kills a container that has ended, and wants that to succeed: runtime.md Kill wants an error",
     ),
     tools(
+        "runtime-tools/poststart",
+        "The post-start hooks MUST be called after",
+        "a race of its own: wants a line of the program, which has been executed, before that of a hook, which may be quicker",
+    ),
+    tools(
         "runtime-tools/poststart_fail",
         "",
         "wants a warning where a poststart hook fails: runtime.md Lifecycle wants an error and the container's end",
@@ -714,6 +719,8 @@ const AS_USER: &[Known] = &[
     ),
     known("runc version 1.1.5", "spec/rootless/many-mappings", "has room for fewer arguments of newuidmap"),
     known("runc version 1.1.5", "spec/rootless/joined-all", "wants mappings although the namespace has them"),
+    known("runc version 1.1.5", "spec/rootless/ids-not-lent", "leaves the cgroup of a create that fails, on cgroup v2"),
+    known("runc version 1.1.5", "spec/device/node-fifo", "binds the host's node, which there is none of"),
     known("runc version 1.1.5", "spec/rootless/additional-gids", "refused, also where newgidmap has mapped them"),
     known("runc version 1.1.5", "cli/exec/additional-gids*", "refused, also where newgidmap has mapped them"),
     known("runc version 1.1.5", "cli/exec/process", "refused, also where newgidmap has mapped them"),

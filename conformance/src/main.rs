@@ -370,15 +370,13 @@ fn send(message: &Message) {
 fn run_here(options: &Options, cases: &[&Case], names: &[&str], scratch: &Path) -> Result<Option<Outcome>, Stop> {
     let user = options.as_user.as_deref().map(|text| User::parse(text, options.delegate)).transpose()?;
     let mut runtimes: Vec<Runtime> = names.iter().map(|r| runtime(r)).collect::<Result<_, _>>()?;
-    if user.is_some() {
-        // Where they are, an ordinary user may not come.
-        for (index, runtime) in runtimes.iter_mut().enumerate() {
-            let dir = scratch.join(format!("runtime-{index}"));
-            fs::create_dir_all(&dir)?;
-            let copy = dir.join(runtime.path.file_name().unwrap_or_default());
-            fs::copy(&runtime.path, &copy)?;
-            runtime.path = copy;
-        }
+    // Where they are, an ordinary user may not come (rootless engines, --as-user); and attacks are on the copies.
+    for (index, runtime) in runtimes.iter_mut().enumerate() {
+        let dir = scratch.join(format!("runtime-{index}"));
+        fs::create_dir_all(&dir)?;
+        let copy = dir.join(runtime.path.file_name().unwrap_or_default());
+        fs::copy(&runtime.path, &copy)?;
+        runtime.path = copy;
     }
     let versions: Vec<String> = runtimes.iter().map(|r| r.version.clone()).collect();
     let probe = scratch.join("probe");

@@ -74,6 +74,7 @@ const ROOT_ONLY: &[(&str, &str)] = &[
     ("cgroups/holds/devices", "only root of the machine may load device rules"),
     ("cgroups/measured/devices", "only root of the machine may load device rules"),
     ("cgroups/devices/*", "only root of the machine may load device rules"),
+    ("cgroups/systemd/silence/from-the-start", "written for root: a user's systemd has its own sockets"),
     ("cgroups/delegation/*", "written for root, whose cgroup is given to the container"),
     ("cgroups/life/below-frozen", "a cgroup of root's is frozen"),
     ("spec/process/scheduler-fifo", REALTIME),
