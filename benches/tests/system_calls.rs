@@ -15,13 +15,13 @@ const ONLY_V2: &str = "mount --bind /sys/fs/cgroup/unified /mnt && umount -R /sy
 /// Operation, the most calls on v2, and on a hybrid host with nine v1 hierarchies. `create` with the whole life of the
 /// first process.
 const BUDGETS: [(&str, usize, usize); 7] = [
-    ("run", 605, 880),
-    ("create", 555, 815),
-    ("state", 62, 62),
-    ("start", 62, 62),
-    ("exec", 295, 340),
-    ("kill", 56, 56),
-    ("delete", 80, 93),
+    ("run", 615, 890),
+    ("create", 570, 830),
+    ("state", 68, 68),
+    ("start", 68, 68),
+    ("exec", 305, 350),
+    ("kill", 62, 62),
+    ("delete", 82, 96),
 ];
 
 fn orlop() -> PathBuf {
