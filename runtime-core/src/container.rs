@@ -683,7 +683,9 @@ impl Container {
             no_new_keyring: self.record.no_new_keyring,
         };
         let planning = span(|| "plan");
-        let mut plan = plan::exec(&options.process, &host, target.clone())?;
+        let moved =
+            self.record.cgroup.is_users_unit().then(|| plan::ExecTarget { place_in_cgroups: true, ..target.clone() });
+        let mut plan = plan::exec(&options.process, &host, target)?;
         drop(planning);
         // A container that gives its controllers to cgroups of its own has no place for processes in the one above.
         let paths: Vec<_> = options.cgroups.iter().map(|(c, path)| (c.as_str(), path.as_str())).collect();
@@ -698,16 +700,16 @@ impl Container {
                 &mut |_, _| Ok(()),
             )
         };
-        let launched = match launch_in(&plan, own) {
-            Err(error) if error.errno() == Some(sys::Errno(libc::EBUSY)) && paths.is_empty() => {
+        let launched = match (launch_in(&plan, own), moved) {
+            (Err(error), _) if error.errno() == Some(sys::Errno(libc::EBUSY)) && paths.is_empty() => {
                 launch_in(&plan, self.record.cgroup.open_unified_of(init.pid)?)?
             }
             // A user may not move a process from one part of the tree to another; the machine's systemd does so.
-            Err(error) if error.errno() == Some(sys::Errno(libc::EACCES)) && cgroup.is_users_unit() => {
-                plan = plan::exec(&options.process, &host, plan::ExecTarget { place_in_cgroups: true, ..target })?;
+            (Err(error), Some(target)) if error.errno() == Some(sys::Errno(libc::EACCES)) => {
+                plan = plan::exec(&options.process, &host, target)?;
                 launch_in(&plan, None)?
             }
-            result => result?,
+            (result, _) => result?,
         };
         Ok(Exec { pid: launched.pid, pidfd: launched.pidfd, master: launched.master, warnings: plan.warnings })
     }
