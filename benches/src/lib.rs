@@ -93,6 +93,19 @@ pub fn orlop(test: &str) -> Option<PathBuf> {
     None
 }
 
+/// A life with every command, one after the other: `quick` and `slow` are bundles whose programs end at once and never.
+pub fn life<'a>(quick: &'a str, slow: &'a str, id: &'a str) -> [Vec<&'a str>; 7] {
+    [
+        vec!["run", "-b", quick, id],
+        vec!["create", "-b", slow, id],
+        vec!["start", id],
+        vec!["state", id],
+        vec!["exec", id, "/bin/true"],
+        vec!["kill", id, "KILL"],
+        vec!["delete", "-f", id],
+    ]
+}
+
 /// The figure below which the share `q` of all lies. 0 for none.
 #[must_use]
 pub fn quantile(figures: &[f64], q: f64) -> f64 {

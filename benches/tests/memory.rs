@@ -54,18 +54,9 @@ fn commands_are_small() {
     let quick = scratch.bundle("true", &["/bin/true"]).unwrap().display().to_string();
     let slow = scratch.bundle("sleep", &["/bin/sleep", "1000"]).unwrap().display().to_string();
     let id = format!("small-{}", std::process::id());
-    let commands: [&[&str]; 7] = [
-        &["run", "-b", &quick, &id],
-        &["create", "-b", &slow, &id],
-        &["start", &id],
-        &["state", &id],
-        &["exec", &id, "/bin/true"],
-        &["kill", &id, "KILL"],
-        &["delete", "-f", &id],
-    ];
-    for words in commands {
+    for words in benches::life(&quick, &slow, &id) {
         let mut command = Command::new(&orlop);
-        command.arg("--root").arg(scratch.0.join("state")).args(words);
+        command.arg("--root").arg(scratch.0.join("state")).args(&words);
         let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
         assert!(status.success(), "{words:?}: {status}");
         // The most that any child so far had, itself with the processes that it waited for.

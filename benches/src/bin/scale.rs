@@ -286,17 +286,8 @@ fn memory(places: &[Place<'_>]) -> Result<Vec<Figure>, String> {
         let name = place.name.to_owned();
         figures.extend(smallest.map(|limit| (name.clone(), "smallest limit of true".to_owned(), limit)));
         let (id, quick, slow) = (id("peak"), place.bundle("true"), place.bundle("sleep"));
-        let commands: [&[&str]; 7] = [
-            &["run", "-b", &quick, &id],
-            &["create", "-b", &slow, &id],
-            &["start", &id],
-            &["state", &id],
-            &["exec", &id, "/bin/true"],
-            &["kill", &id, "KILL"],
-            &["delete", "-f", &id],
-        ];
-        for words in commands {
-            figures.push((name.clone(), format!("peak of {}", words[0]), peak(place, words)?));
+        for words in benches::life(&quick, &slow, &id) {
+            figures.push((name.clone(), format!("peak of {}", words[0]), peak(place, &words)?));
         }
     }
     Ok(figures)
