@@ -300,6 +300,12 @@ pub(crate) const KNOWN: &[Known] = &[
         "a capability that the caller lacks is an error, where the harness has not all",
     ),
     known("runc version 1.1.5", "spec/refused/readonly-relative", "not checked"),
+    known_as(
+        "runc version 1.1.5",
+        "cgroups/measured/devices-stay",
+        "failed writes",
+        "now and then on v1 with systemd, which writes the group's list anew while runc has it changed: runc#2204 once more",
+    ),
     known("runc version 1.1.5", "cgroups/systemd/unit/exists", "the process stays outside of the cgroup; runc#3806"),
     known(
         "runc version 1.1.5",
