@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::cgroup::Layout;
 use crate::error::{Error, ErrorKind, Result};
+use crate::files;
 use crate::process::CAP_SYS_ADMIN;
 use crate::sys::{self, Errno};
 
@@ -103,7 +104,7 @@ fn kernel_version(release: &str) -> Option<(u32, u32)> {
 }
 
 fn enabled(path: &str) -> bool {
-    std::fs::read(path).is_ok_and(|text| text.starts_with(b"Y"))
+    files::read(path).is_ok_and(|text| text.starts_with(b"Y"))
 }
 
 /// Capability 40 (CAP_CHECKPOINT_RESTORE) is there since kernel 5.9, so the search upwards is short.
@@ -113,13 +114,15 @@ fn last_capability() -> u32 {
 
 /// The initial user namespace maps every id to itself, user_namespaces(7).
 fn in_user_namespace() -> bool {
-    std::fs::read_to_string("/proc/self/uid_map")
-        .is_ok_and(|map| map.split_ascii_whitespace().ne(["0", "0", "4294967295"]))
+    files::read("/proc/self/uid_map").is_ok_and(|map| {
+        let words = map.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        words.ne([&b"0"[..], b"0", b"4294967295"])
+    })
 }
 
 /// Whether a file `/proc/PID/setgroups` says so, user_namespaces(7).
 pub(crate) fn setgroups_allowed(path: &str) -> bool {
-    std::fs::read(path).is_ok_and(|text| text.starts_with(b"allow"))
+    files::read(path).is_ok_and(|text| text.starts_with(b"allow"))
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ pub mod console;
 mod container;
 mod error;
 mod features;
+mod files;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup;
 use crate::error::{Error, ErrorKind, Result};
+use crate::files::{self, c_path};
 use crate::intel_rdt;
 use crate::sys::{self, Errno};
 use crate::trace;
@@ -160,7 +161,7 @@ impl Directory {
 
     pub(crate) fn read_config(&self) -> Result<Vec<u8>> {
         let path = self.0.join("config.json");
-        fs::read(&path).map_err(|e| Error::system(format!("read {}", path.display()), e.into()))
+        files::read(&path).map_err(|errno| Error::system(format!("read {}", path.display()), errno))
     }
 
     pub(crate) fn write_seccomp(&self, program: &crate::seccomp::Program) -> Result<()> {
@@ -169,10 +170,10 @@ impl Directory {
 
     pub(crate) fn read_seccomp(&self) -> Result<Option<crate::seccomp::Program>> {
         let path = self.0.join("seccomp.bpf");
-        match fs::read(&path) {
+        match files::read(&path) {
             Ok(bytes) => crate::seccomp::Program::from_bytes(&bytes).map(Some),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(Error::system(format!("read {}", path.display()), e.into())),
+            Err(Errno(libc::ENOENT)) => Ok(None),
+            Err(errno) => Err(Error::system(format!("read {}", path.display()), errno)),
         }
     }
 
@@ -200,9 +201,9 @@ impl Directory {
     pub(crate) fn read_state(&self) -> Result<Record> {
         let _span = trace::span(|| "read state.json");
         let path = self.0.join("state.json");
-        let bytes = fs::read(&path).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => not_found(),
-            _ => Error::system(format!("read {}", path.display()), e.into()),
+        let bytes = files::read(&path).map_err(|errno| match errno {
+            Errno(libc::ENOENT | libc::ENOTDIR) => not_found(),
+            _ => Error::system(format!("read {}", path.display()), errno),
         })?;
         Record::from_slice(&bytes).map_err(|error| error.context(format_args!("read {}", path.display())))
     }
@@ -228,10 +229,10 @@ impl Directory {
         let path = self.0.join("start");
         // Without a reader ENXIO, fifo(7). Init's own descriptor is close-on-exec, so the kernel answers whether the program
         // has been executed.
-        match fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&path) {
-            Ok(file) => Ok(Some(file.into())),
-            Err(e) if matches!(e.raw_os_error(), Some(libc::ENXIO | libc::ENOENT)) => Ok(None),
-            Err(e) => Err(Error::system(format!("open {}", path.display()), e.into())),
+        match c_path(&path).and_then(|path| sys::openat(sys::CWD, &path, libc::O_WRONLY | libc::O_NONBLOCK, 0)) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno(libc::ENXIO | libc::ENOENT)) => Ok(None),
+            Err(errno) => Err(Error::system(format!("open {}", path.display()), errno)),
         }
     }
 
@@ -240,8 +241,8 @@ impl Directory {
         let path = self.0.join("verdict");
         let failed = |errno| Error::system(format!("open {}", path.display()), errno);
         // Not blocking while it is opened: init may have ended.
-        let opened = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path);
-        let fd = OwnedFd::from(opened.map_err(|e| failed(e.into()))?);
+        let opened = c_path(&path).and_then(|path| sys::openat(sys::CWD, &path, libc::O_RDONLY | libc::O_NONBLOCK, 0));
+        let fd = opened.map_err(failed)?;
         sys::set_blocking(fd.as_fd()).map_err(failed)?;
         Ok(fd)
     }
@@ -292,7 +293,7 @@ impl Init {
 
 /// Parent of a process, proc_pid_stat(5). `None`: there is no such process.
 pub(crate) fn parent_of(pid: i32) -> Option<i32> {
-    let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let text = files::read(format!("/proc/{pid}/stat")).ok()?;
     let end = text.iter().rposition(|&b| b == b')')?;
     let field = text.get(end + 1..)?.split(u8::is_ascii_whitespace).filter(|f| !f.is_empty()).nth(1)?;
     std::str::from_utf8(field).ok()?.parse().ok()
@@ -301,13 +302,13 @@ pub(crate) fn parent_of(pid: i32) -> Option<i32> {
 /// State and start time of a process, proc_pid_stat(5). `None`: there is no such process.
 fn process_stat(pid: i32) -> Result<Option<(u8, u64)>> {
     let path = format!("/proc/{pid}/stat");
-    match fs::read(&path) {
+    match files::read(&path) {
         Ok(text) => match parse_stat(&text) {
             Some(stat) => Ok(Some(stat)),
             None => Err(Error::new(ErrorKind::System, format!("read {path}: not the text of a process"))),
         },
-        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(None),
-        Err(e) => Err(Error::system(format!("read {path}"), e.into())),
+        Err(Errno(libc::ENOENT | libc::ESRCH)) => Ok(None),
+        Err(errno) => Err(Error::system(format!("read {path}"), errno)),
     }
 }
 

@@ -21,12 +21,10 @@ pub(super) const COMMAND: Command = Command {
 
 fn run(call: &Call<'_>) -> Result<u8> {
     let mut states = Vec::new();
-    for container in call.containers()?.list()? {
-        match container.state() {
+    for (id, state) in call.containers()?.states()? {
+        match state {
             Ok(state) => states.push(state),
-            // It was deleted since.
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => call.log.warning(&format!("state of {}: {error}", container.id())),
+            Err(error) => call.log.warning(&format!("state of {id}: {error}")),
         }
     }
     if call.args.is("quiet") {

@@ -1,20 +1,14 @@
 //! Reading and writing the kernel's control files: one open, one read or write, one close.
 
-use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::files::{self, c_path as c};
 use crate::sys::{self, Errno, Result};
 
 /// What a path is relative to when there is no directory at hand.
 pub(super) const CWD: BorrowedFd<'static> = nix::fcntl::AT_FDCWD;
-
-/// The path for a system call. A NUL byte in it is EINVAL.
-fn c(path: &Path) -> Result<CString> {
-    CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno(libc::EINVAL))
-}
 
 /// Opens for reading, or for writing without creating or truncating.
 pub(super) fn open(dir: BorrowedFd<'_>, path: &Path, access: i32) -> Result<OwnedFd> {
@@ -56,15 +50,7 @@ pub(super) fn write(path: &Path, value: &str) -> Result<()> {
 
 /// Reads what is left of a file.
 pub(super) fn read_fd(fd: BorrowedFd<'_>) -> Result<String> {
-    let mut text = Vec::new();
-    let mut buffer = [0; 4096];
-    loop {
-        match sys::read(fd, &mut buffer)? {
-            0 => break,
-            count => text.extend_from_slice(&buffer[..count]),
-        }
-    }
-    String::from_utf8(text).map_err(|_| Errno(libc::EILSEQ))
+    String::from_utf8(files::read_to_end(fd)?).map_err(|_| Errno(libc::EILSEQ))
 }
 
 /// Reads a whole file.

@@ -38,7 +38,8 @@ pub(crate) use seccomp::{
 };
 pub use types::*;
 
-use crate::{Error, ErrorKind, Result};
+use crate::sys::Errno;
+use crate::{Error, ErrorKind, Result, files};
 use json::{Json, Node, broken};
 
 /// The version of the specification that Orlop implements.
@@ -62,15 +63,15 @@ impl Spec {
     /// The file can't be read, is not JSON (with line and column), or holds a value that is refused (with its pointer).
     pub fn load(bundle: &Path) -> Result<Loaded> {
         let file = bundle.join("config.json");
-        let io = |e: std::io::Error| match e.kind() {
+        let failed = |errno: Errno| match errno {
             // runc's text.
-            std::io::ErrorKind::NotFound => {
+            Errno(libc::ENOENT) => {
                 Error::new(ErrorKind::InvalidSpec, format!("JSON specification file {} not found", file.display()))
             }
-            _ => Error::system(format_args!("read {}", file.display()), e.into()),
+            _ => Error::system(format_args!("read {}", file.display()), errno),
         };
-        let raw = std::fs::read(&file).map_err(io)?;
-        let bundle = std::path::absolute(bundle).map_err(io)?;
+        let raw = files::read(&file).map_err(failed)?;
+        let bundle = std::path::absolute(bundle).map_err(|error| failed(error.into()))?;
         let (spec, warnings) = parse(&raw, &bundle, file.display())?;
         Ok(Loaded { spec, warnings, raw })
     }
