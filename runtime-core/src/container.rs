@@ -25,7 +25,7 @@ use crate::host::{Host, setgroups_allowed};
 use crate::intel_rdt::{self, Rdt, Resctrl};
 use crate::launch::{self, Moment, Surroundings};
 use crate::namespace::{JOIN_ORDER, Kind};
-use crate::plan::{self, Plan, Step};
+use crate::plan::{self, CgroupEntry, Plan, Step};
 use crate::processes;
 use crate::spec::{self, Loaded, Namespace, Spec};
 use crate::state::{self, Directory, Init, Record, Status};
@@ -718,7 +718,10 @@ impl Container {
                 .filter(|kind| self.record.namespaces.iter().any(|name| name == kind.name()))
                 .collect(),
             user: self.user_namespace(init.pid)?,
-            place_in_cgroups: self.record.cgroup.dirs.iter().any(|dir| !dir.is_unified()),
+            cgroups: match self.record.cgroup.dirs.iter().all(cgroup::Dir::is_unified) {
+                true => CgroupEntry::Born,
+                false => CgroupEntry::ByItself,
+            },
             place_in_resctrl: self.record.rdt.is_some(),
             seccomp,
             listener: spec.and_then(|spec| plan::listener(&spec, state_halves(&self.state().ok()?), Some(init.pid))),
@@ -730,8 +733,11 @@ impl Container {
             no_new_keyring: self.record.no_new_keyring,
         };
         let planning = span(|| "plan");
-        let moved =
-            self.record.cgroup.is_users_unit().then(|| plan::ExecTarget { place_in_cgroups: true, ..target.clone() });
+        let moved = self
+            .record
+            .cgroup
+            .is_users_unit()
+            .then(|| plan::ExecTarget { cgroups: CgroupEntry::ByManager, ..target.clone() });
         let mut plan = plan::exec(&options.process, &host, target)?;
         drop(planning);
         // A container that gives its controllers to cgroups of its own has no place for processes in the one above.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use runtime_core::cgroup::{self, Layout};
 use runtime_core::intel_rdt::{self, Existing, Resctrl};
-use runtime_core::plan::{self, CreateOptions, ExecTarget, Plan, Step};
+use runtime_core::plan::{self, CgroupEntry, CreateOptions, ExecTarget, Plan, Step};
 use runtime_core::spec::{self, IdMapping, Ids, Process, Spec};
 use runtime_core::user_mapping::Known;
 use runtime_core::{Host, namespace};
@@ -43,7 +43,7 @@ fn exec_target(namespaces: Vec<namespace::Kind>) -> ExecTarget {
         pid: 4711,
         namespaces,
         user: None,
-        place_in_cgroups: true,
+        cgroups: CgroupEntry::ByItself,
         place_in_resctrl,
         seccomp: None,
         listener: None,
@@ -121,7 +121,7 @@ fn rootless() -> Vec<(String, Plan)> {
     let map = |first, size| vec![IdMapping { inside: 0, outside: first, size }];
     let target = ExecTarget {
         user: Some(Known { uids: map(100_000, 65536), gids: map(100_000, 65536), setgroups: true }),
-        place_in_cgroups: false,
+        cgroups: CgroupEntry::Born,
         console_socket: None,
         preserve_fds: 0,
         ..exec_target(vec![Cgroup, Ipc, Uts, Pid, Mount, User])

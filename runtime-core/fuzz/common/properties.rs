@@ -149,7 +149,7 @@ fn exec(process: &Process, host: &Host, text: &[u8]) {
         pid: 4711,
         namespaces: namespace::JOIN_ORDER.to_vec(),
         user: None,
-        place_in_cgroups: true,
+        cgroups: plan::CgroupEntry::ByItself,
         place_in_resctrl: true,
         seccomp: None,
         listener: None,

@@ -408,6 +408,16 @@ impl Record {
         Ok(())
     }
 
+    /// The files by which a process enters the cgroup on its own, writing `0`: of every hierarchy, but of the unified one
+    /// only if it is not born there. The descriptor carries the opener's rights (cgroups(7), since Linux 5.16).
+    ///
+    /// A single thread that writes itself into a `tasks` of v1 does not take the lock over all forks and ends of the machine
+    /// (`cgroup_threadgroup_rwsem`, since Linux 5.5), for which who moves another process waits for RCU: some milliseconds.
+    pub(crate) fn entries(&self, born_in_unified: bool) -> impl Iterator<Item = PathBuf> {
+        let dirs = self.dirs.iter().filter(move |dir| !(born_in_unified && dir.is_unified()));
+        dirs.map(|dir| dir.path.join(if dir.is_unified() { "cgroup.procs" } else { "tasks" }))
+    }
+
     /// Moves a process into the cgroup, in every hierarchy; in the unified one too unless it was born there.
     pub fn place(&self, pid: i32, born_in_unified: bool) -> Result<()> {
         for dir in self.dirs.iter().filter(|dir| !(born_in_unified && dir.is_unified())) {

@@ -19,6 +19,8 @@ pub(crate) struct Context<'a> {
     pub(crate) fds: &'a [OwnedFd],
     /// Where the container's root filesystem is among them.
     pub(crate) root: Option<FdIndex>,
+    /// The files by which it enters its cgroups.
+    pub(crate) cgroups: &'a [OwnedFd],
     /// The child's side of the channel to the parent.
     pub(crate) channel: BorrowedFd<'a>,
     /// Where init and the hop note when their steps ended, when somebody traces them.
@@ -255,6 +257,7 @@ fn take(step: &Step, context: &Context<'_>, memory: &mut Memory) -> Result<(), F
         Step::Detach { .. } => detach(context),
         Step::AwaitStart { fifo } => await_start(context.fd(*fifo)),
 
+        Step::EnterCgroups => enter_cgroups(context),
         Step::Join { namespace, kind } => namespace::apply::join(context, *namespace, *kind),
         Step::JoinProcess { process, kinds } => namespace::apply::join_process(context, *process, kinds),
         Step::BecomeNamespaceRoot { uid, gid } => namespace::apply::become_namespace_root(*uid, *gid),
@@ -322,6 +325,14 @@ fn take(step: &Step, context: &Context<'_>, memory: &mut Memory) -> Result<(), F
         Step::SeccompListener(program) => listen(context, program),
         Step::Execute(program) => Err(process::apply::execute(program, memory)),
     }
+}
+
+/// `0` is who writes.
+fn enter_cgroups(context: &Context<'_>) -> Result<(), Failure> {
+    for (index, file) in context.cgroups.iter().enumerate() {
+        sys::write(file.as_fd(), b"0").map_err(|errno| Failure::new(errno, index as u32))?;
+    }
+    Ok(())
 }
 
 fn rendezvous(context: &Context<'_>, signal: Signal) -> Result<(), Failure> {

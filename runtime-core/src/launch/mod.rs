@@ -8,12 +8,14 @@ mod from_outside;
 mod report;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 pub(crate) use report::{describe, late_cause, late_steps};
 
 use crate::cgroup;
-use crate::child::{self, Context, MESSAGE_SIZE, Message};
+use crate::child::{self, Context, Failure, MESSAGE_SIZE, Message};
 use crate::error::{Error, ErrorKind, Result};
+use crate::files::c_path;
 use crate::intel_rdt;
 use crate::namespace::Kind;
 use crate::namespace::apply::flags;
@@ -32,6 +34,26 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) birthplace: Option<BorrowedFd<'a>>,
     /// Where its processes note when their steps ended.
     pub(crate) clock: &'a Clock,
+}
+
+impl Surroundings<'_> {
+    fn entry_files(&self) -> impl Iterator<Item = PathBuf> {
+        self.cgroup.entries(self.birthplace.is_some())
+    }
+
+    /// Opens the files by which a process enters its cgroups.
+    fn entries(&self) -> Result<Vec<OwnedFd>> {
+        let open = |file: PathBuf| {
+            let opened = c_path(&file).and_then(|path| sys::openat(sys::CWD, &path, libc::O_WRONLY, 0));
+            opened.map_err(|errno| Error::system(format!("open {}", file.display()), errno))
+        };
+        self.entry_files().map(open).collect()
+    }
+
+    fn not_entered(&self, failure: Failure) -> Error {
+        let file = self.entry_files().nth(failure.detail as usize).unwrap_or_default();
+        Error::system(format!("enter cgroup: write \"0\" to {}", file.display()), failure.errno)
+    }
 }
 
 /// A process that the plan's steps have made.
@@ -148,7 +170,8 @@ fn clone(
     channel: BorrowedFd<'_>,
 ) -> Result<(i32, OwnedFd)> {
     let clock = surroundings.clock.places(plan.init.len());
-    let context = Context { fds, root: plan.root, channel, clock };
+    let cgroups = if plan.init.contains(&Step::EnterCgroups) { surroundings.entries()? } else { Vec::new() };
+    let context = Context { fds, root: plan.root, cgroups: &cgroups, channel, clock };
     let init = Clone3 { flags: flags(&plan.topology.new), cgroup: surroundings.birthplace };
     let hop = plan.topology.hop_joins.is_some();
     let forked = child::spawn(&plan.init, hop.then_some(&plan.hop[..]), init, &context);
@@ -228,6 +251,7 @@ impl Process {
                 }
                 Some(Message::Failed { step, failure }) => {
                     return Err(match plan.init.get(step as usize) {
+                        Some(Step::EnterCgroups) => surroundings.not_entered(failure),
                         Some(step) => describe(step, failure),
                         None => Error::system("run the plan", failure.errno),
                     });

@@ -10,7 +10,7 @@ mod topology;
 use std::fmt;
 use std::path::PathBuf;
 
-pub use script::{CreateOptions, ExecTarget, create, exec};
+pub use script::{CgroupEntry, CreateOptions, ExecTarget, create, exec};
 pub(crate) use script::{listener, state_document};
 pub use step::{FdIndex, Idmap, Open, Signal, Step};
 pub use topology::{Topology, topology};
@@ -57,7 +57,7 @@ pub struct Plan {
 pub enum ParentStep {
     /// Write the id maps of the new user namespace.
     IdMaps(IdMaps),
-    /// Put the process into its cgroups: those in which it could not be born.
+    /// Put the process into its cgroups where only systemd may do so: in the unit of a user's own systemd.
     PlaceInCgroups,
     /// Have systemd make the cgroup, which takes a process; then limit it, and put the process into the others.
     StartUnit(String),

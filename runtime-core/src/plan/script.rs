@@ -89,6 +89,7 @@ pub fn create(spec: &Spec, host: &Host, cgroup: Cgroup, rdt: Option<Rdt>, option
     let groups = groups(spec, host, maps.as_ref(), &mut warnings)?;
     let user_namespace = linux.namespaces.user != Namespace::Host;
     let by_itself = process_oom_score_adj(spec.process.as_ref(), host, user_namespace, &mut open);
+    init.extend(enters(&cgroup).then_some(Step::EnterCgroups));
     let at_birth = at_birth(spec, host, &cgroup, maps, rdt.is_some(), &mut open);
     // Also behind a hop, so that init's first message can't overtake the hop's, which tells who init is.
     if !at_birth.is_empty() || topology.hop_joins.is_some() {
@@ -237,6 +238,17 @@ pub fn create(spec: &Spec, host: &Host, cgroup: Cgroup, rdt: Option<Rdt>, option
     })
 }
 
+/// How a process comes into the container's cgroups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CgroupEntry {
+    /// It is born there: v2.
+    Born,
+    /// It writes itself into them: v1.
+    ByItself,
+    /// The user's systemd moves it: an ordinary user may not move a process from one part of the tree to another.
+    ByManager,
+}
+
 /// The container that `exec` enters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecTarget {
@@ -246,8 +258,8 @@ pub struct ExecTarget {
     pub namespaces: Vec<Kind>,
     /// What is known of its user namespace, where it has one.
     pub user: Option<Known>,
-    /// The process must be placed into cgroups after its birth (v1).
-    pub place_in_cgroups: bool,
+    /// How it comes into the cgroups in which it can't be born.
+    pub cgroups: CgroupEntry,
     /// The container has groups in resctrl.
     pub place_in_resctrl: bool,
     /// The container's filter.
@@ -284,8 +296,10 @@ pub fn exec(process: &Process, host: &Host, target: ExecTarget) -> Result<Plan> 
 
     let mut init = vec![Step::DieWithParent, Step::ResetSignals, Step::Umask(0)];
     let mut at_birth = Vec::from_iter(oom_score_adj(process, host, has(Kind::User)));
-    if target.place_in_cgroups {
-        at_birth.insert(0, ParentStep::PlaceInCgroups);
+    match target.cgroups {
+        CgroupEntry::Born => {}
+        CgroupEntry::ByItself => init.push(Step::EnterCgroups),
+        CgroupEntry::ByManager => at_birth.insert(0, ParentStep::PlaceInCgroups),
     }
     at_birth.extend(target.place_in_resctrl.then_some(ParentStep::PlaceInResctrl));
     let initial = process.exec_cpu_affinity.as_ref().and_then(|a| a.initial.clone());
@@ -596,6 +610,11 @@ fn groups_of_host(process: &Process, host: &Host, warnings: &mut Vec<String>) ->
     None
 }
 
+/// Into a v2 cgroup a process is cloned (CLONE_INTO_CGROUP), into those of v1 it goes by itself; a unit's are there later.
+fn enters(cgroup: &Cgroup) -> bool {
+    cgroup.unit.is_none() && cgroup.dirs.iter().any(|dir| !dir.is_unified())
+}
+
 fn at_birth(
     spec: &Spec,
     host: &Host,
@@ -608,8 +627,6 @@ fn at_birth(
     if let Some(unit) = &cgroup.unit {
         // A scope is started with a process, so the process comes first.
         steps.push(ParentStep::StartUnit(unit.unit.name.clone()));
-    } else if cgroup.dirs.iter().any(|dir| !dir.is_unified()) {
-        steps.push(ParentStep::PlaceInCgroups);
     }
     steps.extend(rdt.then_some(ParentStep::PlaceInResctrl));
     // Before sysctls and hooks, which may name them.

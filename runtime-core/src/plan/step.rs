@@ -108,6 +108,9 @@ pub enum Step {
         fifo: FdIndex,
     },
 
+    /// Enter the cgroups in which it could not be born: those of v1.
+    EnterCgroups,
+
     // --- namespaces
     /// Join an existing namespace.
     Join {
@@ -389,6 +392,7 @@ impl fmt::Display for Step {
             Step::Rendezvous(signal) => write!(f, "wait for the parent ({signal})"),
             Step::Detach { .. } => write!(f, "leave the parent"),
             Step::AwaitStart { .. } => write!(f, "wait for start"),
+            Step::EnterCgroups => write!(f, "enter its cgroups"),
             Step::Join { kind, .. } => write!(f, "join {kind} namespace"),
             Step::JoinProcess { kinds, .. } => write!(f, "join the container's namespaces ({})", list(kinds)),
             Step::BecomeNamespaceRoot { uid: 0, gid: 0 } => write!(f, "become root of the user namespace"),
