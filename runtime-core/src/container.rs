@@ -11,7 +11,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -39,9 +38,6 @@ const KILL_PATIENCE: u64 = 10_000;
 
 /// How long a killed process may take before frozen groups are looked for, in milliseconds.
 const THAW_AFTER: u64 = 100;
-
-/// From how many containers on a second thread helps to read their states: it costs as much as ten of them.
-const MANY: usize = 200;
 
 /// The containers below one state directory.
 #[derive(Debug, Clone)]
@@ -213,26 +209,26 @@ impl Containers {
 
     /// The state of each container, in the order of their ids; for one whose state can't be found out, why.
     ///
-    /// Most of the time is the kernel's, for some files of each container; of many containers a second thread reads a half.
-    ///
     /// # Errors
     /// The directory can't be read.
     pub fn states(&self) -> Result<Vec<(String, Result<State>)>> {
-        let ids = self.ids()?;
-        if ids.len() < MANY {
-            return Ok(self.states_of(&ids));
+        // The list of users is read once for each owner, not for each container.
+        let mut owners = BTreeMap::new();
+        let mut state = |id: &str| {
+            let container = self.get(id)?;
+            let uid = container.record.owner;
+            let owner = owners.entry(uid).or_insert_with(|| user_name(uid));
+            container.status().map(|status| container.state_as(status, owner.clone()))
+        };
+        let mut states = Vec::new();
+        for id in self.ids()? {
+            match state(&id) {
+                // It was deleted since, or is no container's directory.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                state => states.push((id, state)),
+            }
         }
-        let (mine, others) = ids.split_at(ids.len() / 2);
-        thread::scope(|scope| {
-            // Without another thread (RLIMIT_NPROC, pids.max) it takes longer.
-            let reader = thread::Builder::new().spawn_scoped(scope, || self.states_of(others));
-            let mut states = self.states_of(mine);
-            states.extend(match reader.map(thread::ScopedJoinHandle::join) {
-                Ok(Ok(states)) => states,
-                _ => self.states_of(others),
-            });
-            Ok(states)
-        })
+        Ok(states)
     }
 
     /// What may be containers, in order.
@@ -243,20 +239,6 @@ impl Containers {
         ids.retain(|id| state::check_id(id).is_ok());
         ids.sort();
         Ok(ids)
-    }
-
-    fn states_of(&self, ids: &[String]) -> Vec<(String, Result<State>)> {
-        // The list of users is read once for each owner, not for each container.
-        let mut owners = BTreeMap::new();
-        let mut state = |id| {
-            let container = self.get(id)?;
-            let uid = container.record.owner;
-            let owner = owners.entry(uid).or_insert_with(|| user_name(uid));
-            Ok(container.state_as(container.status()?, owner.clone()))
-        };
-        let states = ids.iter().map(|id| (id.clone(), state(id)));
-        // What is not there (any more) is none: it was deleted since, or is no container's directory.
-        states.filter(|(_, state)| !state.as_ref().is_err_and(|e: &Error| e.kind() == ErrorKind::NotFound)).collect()
     }
 
     /// Removes what is left of a container that was never finished and whose state says nothing.

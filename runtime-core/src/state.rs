@@ -293,7 +293,7 @@ impl Init {
 
 /// Parent of a process, proc_pid_stat(5). `None`: there is no such process.
 pub(crate) fn parent_of(pid: i32) -> Option<i32> {
-    let text = files::read(format!("/proc/{pid}/stat")).ok()?;
+    let text = files::read_record(format!("/proc/{pid}/stat")).ok()?;
     let end = text.iter().rposition(|&b| b == b')')?;
     let field = text.get(end + 1..)?.split(u8::is_ascii_whitespace).filter(|f| !f.is_empty()).nth(1)?;
     std::str::from_utf8(field).ok()?.parse().ok()
@@ -302,7 +302,7 @@ pub(crate) fn parent_of(pid: i32) -> Option<i32> {
 /// State and start time of a process, proc_pid_stat(5). `None`: there is no such process.
 fn process_stat(pid: i32) -> Result<Option<(u8, u64)>> {
     let path = format!("/proc/{pid}/stat");
-    match files::read(&path) {
+    match files::read_record(&path) {
         Ok(text) => match parse_stat(&text) {
             Some(stat) => Ok(Some(stat)),
             None => Err(Error::new(ErrorKind::System, format!("read {path}: not the text of a process"))),

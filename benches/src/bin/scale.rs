@@ -6,6 +6,7 @@
 //! - `throughput SECONDS`: how many containers eight creators at a time run in a second.
 //! - `memory`: the smallest memory limit under which a container of `true` runs, and each command's peak.
 
+use std::ffi::CString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -21,7 +22,10 @@ const USAGE: &str = "usage: scale density N | mounts N | throughput SECONDS | me
 /// Creators at a time.
 const CREATORS: usize = 8;
 /// Rounds with and without mounts.
-const ROUNDS: usize = 40;
+const ROUNDS: usize = 60;
+
+/// How often the mounts come and go meanwhile.
+const TURNS: usize = 6;
 
 /// A figure: of whom, what, how much.
 type Figure = (String, String, f64);
@@ -196,40 +200,50 @@ fn mounts(places: &[Place<'_>], count: usize) -> Result<Vec<Figure>, String> {
     let failed = |errno: sys::Errno| format!("make a mount: {errno}");
     sys::unshare(libc::CLONE_NEWNS as u64).map_err(failed)?;
     sys::mount(None, c"/", None, libc::MS_REC | libc::MS_PRIVATE, None).map_err(failed)?;
+    let c_path = |path: PathBuf| CString::new(path.into_os_string().into_encoded_bytes()).map_err(|e| e.to_string());
+    let below = places[0].scratch.join("mounts");
+    fs::create_dir(&below).map_err(|e| e.to_string())?;
+    let below_c = c_path(below.clone())?;
+    let mut without = vec![(Vec::new(), Vec::new()); places.len()];
+    let mut with = without.clone();
+    // Turn about: what else the machine does changes in minutes, and would look like the mounts' doing.
+    for _ in 0..TURNS {
+        live(places, &mut without)?;
+        sys::mount(Some(c"tmpfs"), &below_c, Some(c"tmpfs"), 0, None).map_err(failed)?;
+        let made = (0..count).try_for_each(|number| {
+            let path = below.join(number.to_string());
+            fs::create_dir(&path).map_err(|e| e.to_string())?;
+            sys::mount(Some(c"tmpfs"), &c_path(path)?, Some(c"tmpfs"), 0, None).map_err(failed)
+        });
+        let lived = made.and_then(|()| live(places, &mut with));
+        sys::umount(&below_c, libc::MNT_DETACH).map_err(failed)?;
+        lived?;
+    }
     let mut figures = Vec::new();
-    let mut round = |what: &str| -> Result<(), String> {
-        let mut times = vec![(Vec::new(), Vec::new()); places.len()];
-        for number in 0..ROUNDS * places.len() {
-            let place = &places[number % places.len()];
-            let id = format!("mounts-{}-{number}", std::process::id());
-            let (bundle, (create, exec)) = (place.bundle("sleep"), &mut times[number % places.len()]);
-            create.push(place.time(&["create", "-b", &bundle, &id])?);
-            place.time(&["start", &id])?;
-            exec.push(place.time(&["exec", &id, "/bin/true"])?);
-            place.time(&["delete", "-f", &id])?;
-        }
+    for (what, times) in [("no more mounts".to_owned(), without), (format!("{count} more mounts"), with)] {
         for (place, (create, exec)) in places.iter().zip(&times) {
             figures.push((place.name.to_owned(), format!("create, {what}"), quantile(create, 0.5)));
             figures.push((place.name.to_owned(), format!("exec, {what}"), quantile(exec, 0.5)));
         }
-        Ok(())
-    };
-    round("no more mounts")?;
-    let scratch = places[0].scratch;
-    for number in 0..count {
-        let path = scratch.join(format!("m{number}"));
-        fs::create_dir(&path).map_err(|e| e.to_string())?;
-        let path = std::ffi::CString::new(path.into_os_string().into_encoded_bytes()).map_err(|e| e.to_string())?;
-        sys::mount(Some(c"tmpfs"), &path, Some(c"tmpfs"), 0, None).map_err(failed)?;
     }
-    let result = round(&format!("{count} more mounts"));
-    for number in 0..count {
-        let path: PathBuf = scratch.join(format!("m{number}"));
-        if let Ok(path) = std::ffi::CString::new(path.into_os_string().into_encoded_bytes()) {
-            let _ = sys::umount(&path, libc::MNT_DETACH);
+    Ok(figures)
+}
+
+/// Times of `create` and of `exec`, milliseconds.
+type Times = (Vec<f64>, Vec<f64>);
+
+/// Makes containers in turn, and executes in them.
+fn live(places: &[Place<'_>], times: &mut [Times]) -> Result<(), String> {
+    for _ in 0..ROUNDS / TURNS {
+        for (place, (create, exec)) in places.iter().zip(&mut *times) {
+            let id = format!("mounts-{}", std::process::id());
+            create.push(place.time(&["create", "-b", &place.bundle("sleep"), &id])?);
+            place.time(&["start", &id])?;
+            exec.push(place.time(&["exec", &id, "/bin/true"])?);
+            place.time(&["delete", "-f", &id])?;
         }
     }
-    result.map(|()| figures)
+    Ok(())
 }
 
 fn throughput(places: &[Place<'_>], seconds: usize) -> Vec<Figure> {

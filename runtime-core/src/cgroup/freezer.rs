@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::{Dir, Record, files};
+use crate::files::read_record;
 use crate::sys::Errno;
 use crate::{Error, ErrorKind, Result};
 
@@ -91,8 +92,8 @@ impl Record {
     pub fn is_frozen(&self) -> Result<bool> {
         let Ok((dir, file, _)) = self.freezer() else { return Ok(false) };
         let file = if dir.is_unified() { file } else { "freezer.self_freezing" };
-        match files::read(&dir.path.join(file)) {
-            Ok(text) => Ok(text.trim() == "1"),
+        match read_record(dir.path.join(file)) {
+            Ok(text) => Ok(text.trim_ascii() == b"1"),
             Err(Errno(libc::ENOENT | libc::ENODEV)) => Ok(false),
             Err(errno) => Err(Error::system(format_args!("read {}", dir.path.join(file).display()), errno)),
         }
