@@ -16,7 +16,7 @@ pub fn features() -> impl Serialize {
         hooks: &spec::HOOKS,
         mount_options: spec::mount_options().collect(),
         linux: Linux {
-            namespaces: &spec::NAMESPACES,
+            namespaces: spec::NAMESPACES.map(|(name, _)| name),
             capabilities: &spec::CAPABILITIES,
             cgroup: Cgroup { v1: true, v2: true, systemd: true, systemd_user: true, rdma: true },
             seccomp: Seccomp {
@@ -79,7 +79,7 @@ struct Features {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Linux {
-    namespaces: &'static [&'static str],
+    namespaces: [&'static str; 8],
     capabilities: &'static [&'static str],
     cgroup: Cgroup,
     seccomp: Seccomp,

@@ -38,8 +38,17 @@ pub(super) fn linux(at: Node<'_>, bundle: &Path) -> Result<Linux> {
     })
 }
 
-/// The kinds of `namespaces`, sorted by name.
-pub(crate) const NAMESPACES: [&str; 8] = ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"];
+/// The kinds of `namespaces`, sorted by name, and whose place it is.
+pub(crate) const NAMESPACES: [(&str, fn(&mut Namespaces) -> &mut Namespace); 8] = [
+    ("cgroup", |all| &mut all.cgroup),
+    ("ipc", |all| &mut all.ipc),
+    ("mount", |all| &mut all.mount),
+    ("network", |all| &mut all.network),
+    ("pid", |all| &mut all.pid),
+    ("time", |all| &mut all.time),
+    ("user", |all| &mut all.user),
+    ("uts", |all| &mut all.uts),
+];
 
 fn namespaces(at: Node<'_>) -> Result<Namespaces> {
     let mut all = Namespaces::default();
@@ -47,17 +56,7 @@ fn namespaces(at: Node<'_>) -> Result<Namespaces> {
         let o = at.object()?;
         let kind = o.field("type");
         let name = kind.required(kind.text())?;
-        let namespace = match name {
-            "cgroup" => &mut all.cgroup,
-            "ipc" => &mut all.ipc,
-            "mount" => &mut all.mount,
-            "network" => &mut all.network,
-            "pid" => &mut all.pid,
-            "time" => &mut all.time,
-            "user" => &mut all.user,
-            "uts" => &mut all.uts,
-            _ => return Err(kind.refuse(format_args!("unknown namespace {name:?}"))),
-        };
+        let namespace = kind.required(kind.one_of("namespace", &NAMESPACES))?(&mut all);
         if *namespace != Namespace::Host {
             return Err(kind.refuse(format_args!("duplicated namespace {name:?}")));
         }
