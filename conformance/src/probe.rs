@@ -267,6 +267,14 @@ fn run(name: &str, args: &[String]) -> io::Result<Value> {
             }
             json!(id)
         }
+        // A process that keeps this one's streams.
+        "leave" => {
+            let child = Command::new("/proc/self/exe").args(["probe", "linger"]).spawn()?;
+            json!(child.id())
+        }
+        "linger" => loop {
+            std::thread::park();
+        },
         "bind" => {
             let none: Option<&str> = None;
             nix::mount::mount(Some(arg(0)?), arg(1)?, none, nix::mount::MsFlags::MS_BIND, none)?;

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::cgroup::{self, systemd::Manager};
-use crate::child::{MESSAGE_SIZE, Message};
+use crate::child::{Message, REPORT_MAX};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
 use crate::hook;
@@ -640,14 +640,15 @@ impl Container {
             clock.watch(By::Init, init.pid, 0, steps);
         }
         let waiting = span(|| "hear from init");
-        let mut message = [0u8; MESSAGE_SIZE];
+        let mut message = [0u8; REPORT_MAX];
         let length = sys::read(verdict.as_fd(), &mut message).map_err(|e| Error::system("hear from init", e))?;
         drop(waiting);
         clock.executed(self.record.late_steps.last().map_or(0, |(index, _)| *index as usize + 1));
-        if let Some(Message::Failed { step, failure }) = Message::decode(message.get(..length).unwrap_or_default()) {
+        let report = Message::decode(message.get(..length).unwrap_or_default());
+        if let Some((Message::Failed { step, failure }, printed)) = report {
             let step = self.record.late_steps.iter().find(|(index, _)| *index == step);
             let what = step.map_or("run the plan", |(_, text)| text.as_str());
-            let cause = launch::late_cause(failure.errno, failure.detail);
+            let cause = launch::late_cause(failure.errno, failure.detail, printed);
             return Err(Error::new(ErrorKind::Program, format!("{what}: {cause}")).with_errno(failure.errno));
         }
         self.poststart()

@@ -20,15 +20,16 @@ pub fn state(bytes: &[u8]) {
 
 /// Any bytes as a message of the child whose steps these are: decoded and told on one line, or no message.
 pub fn message(bytes: &[u8], steps: &[Step]) {
-    let Some(message) = Message::decode(bytes) else { return };
-    assert_eq!(Message::decode(&message.encode()), Some(message));
+    let Some((message, printed)) = Message::decode(bytes) else { return };
+    assert_eq!(Message::decode(&message.encode()), Some((message, &b""[..])));
     if let Message::Failed { step, failure } = message {
         // The parent looks the step up; the steps after `start` are told by `late_cause`.
         if let Some(step) = steps.get(step as usize) {
-            let text = describe(step, failure).to_string();
+            let text = describe(step, failure, printed).to_string();
             assert!(!text.is_empty() && !text.contains('\n'), "{text:?}");
         }
-        assert!(!late_cause(failure.errno, failure.detail).is_empty());
+        let text = late_cause(failure.errno, failure.detail, printed);
+        assert!(!text.is_empty() && !text.contains('\n'), "{text:?}");
     }
 }
 
@@ -44,7 +45,9 @@ mod tests {
         for errno in [i32::MIN, -1, 0, 1, 38, 4095, i32::MAX] {
             for detail in [0, 1, 2, 255, 256, 0x1000, 0x1000 + 127, 0x1000 + 128, 0x1000 + 255, u32::MAX] {
                 for step in 0..steps.len() as u32 + 1 {
-                    message(&Message::Failed { step, failure: Failure::new(Errno(errno), detail) }.encode(), &steps);
+                    let failed = Message::Failed { step, failure: Failure::new(Errno(errno), detail) }.encode();
+                    message(&failed, &steps);
+                    message(&[&failed[..], b"\xff\n\x1b\0"].concat(), &steps);
                 }
             }
         }

@@ -7,7 +7,7 @@ mod machine;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use machine::{host, options, v2};
+use machine::{host, hybrid, options, v2};
 use runtime_core::cgroup::{self, systemd};
 use runtime_core::spec::{MountKind, Spec};
 use runtime_core::{features, plan, seccomp};
@@ -221,7 +221,7 @@ fn other_annotations_change_nothing() {
         version: 256,
         root: PathBuf::from("/"),
     };
-    let plan = |annotations: BTreeMap<String, String>| {
+    let plan = |layout: cgroup::Layout, annotations: BTreeMap<String, String>| {
         let mut config: Value = serde_json::from_str(&runtime_core::spec::example(None, true)).unwrap();
         config["annotations"] = json!(annotations);
         let (mut spec, _) = Spec::from_slice(config.to_string().as_bytes(), Path::new("/bundle")).unwrap();
@@ -229,14 +229,17 @@ fn other_annotations_change_nothing() {
             systemd: Some(systemd::Options { manager: &manager, annotations: &annotations }),
             ..cgroup::Options::default()
         };
-        let cgroup = cgroup::plan(&spec.linux, "id", &v2(), options_of_cgroup).unwrap();
+        let cgroup = cgroup::plan(&spec.linux, "id", &layout, options_of_cgroup).unwrap();
         // What is told of them, in the state: `spec/hooks/state`, `cli/state`.
         spec.annotations.clear();
-        plan::create(&spec, &host(v2()), cgroup, None, &options("id")).unwrap()
+        plan::create(&spec, &host(layout), cgroup, None, &options("id")).unwrap()
     };
-    let without = plan(BTreeMap::new());
-    for key in KEYS {
-        assert_eq!(plan(BTreeMap::from([(key.to_owned(), "1".to_owned())])), without, "{key}");
+    for layout in [v2, hybrid] {
+        let with = |key: &str, value: &str| plan(layout(), BTreeMap::from([(key.to_owned(), value.to_owned())]));
+        let without = plan(layout(), BTreeMap::new());
+        for key in KEYS {
+            assert_eq!(with(key, "1"), without, "{key}");
+        }
+        assert_ne!(with("org.systemd.property.CPUWeight", "uint64 1"), without);
     }
-    assert_ne!(plan(BTreeMap::from([("org.systemd.property.CPUWeight".to_owned(), "uint64 1".to_owned())])), without);
 }

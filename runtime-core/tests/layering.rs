@@ -135,8 +135,11 @@ fn json_ends_at_spec_and_state() {
 /// What else reads them is to be listed by `features` where it changes what is done.
 #[test]
 fn annotations_are_read_in_few_places() {
-    let readers: Vec<_> =
-        sources().into_iter().filter(|(name, code)| !name.ends_with("tests.rs") && code.contains(".annotations")).map(|(name, _)| name).collect();
+    let readers: Vec<_> = sources()
+        .into_iter()
+        .filter(|(name, code)| !name.ends_with("tests.rs") && code.contains(".annotations"))
+        .map(|(name, _)| name)
+        .collect();
     // The state's document; the properties of a unit.
     assert_eq!(readers, ["container.rs", "plan/script.rs"]);
 }

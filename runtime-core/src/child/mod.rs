@@ -32,6 +32,8 @@ pub(crate) struct Memory {
     /// `HOME=...` and a NUL.
     home: [u8; 1024],
     has_home: bool,
+    /// Of the hook that runs, or that has failed.
+    said: hook::apply::Said,
 }
 
 /// Why a step failed.
@@ -75,6 +77,9 @@ pub(crate) enum Message {
 /// Bytes of a [`Message`].
 pub(crate) const MESSAGE_SIZE: usize = 16;
 
+/// Bytes of the longest report: behind the record of a failed hook comes the end of what it printed.
+pub(crate) const REPORT_MAX: usize = MESSAGE_SIZE + hook::OUTPUT_SHOWN;
+
 impl Message {
     pub(crate) fn encode(self) -> [u8; MESSAGE_SIZE] {
         let words: [u32; 4] = match self {
@@ -90,9 +95,14 @@ impl Message {
         bytes
     }
 
-    /// `None`: not a message of ours.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; MESSAGE_SIZE] = bytes.try_into().ok()?;
+    /// With what a failed hook printed. `None`: not a message of ours.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (record, said) = bytes.split_first_chunk()?;
+        let message = Message::of_record(record)?;
+        (said.is_empty() || matches!(message, Message::Failed { .. })).then_some((message, said))
+    }
+
+    fn of_record(bytes: &[u8; MESSAGE_SIZE]) -> Option<Self> {
         let word = |i: usize| u32::from_ne_bytes([bytes[i * 4], bytes[i * 4 + 1], bytes[i * 4 + 2], bytes[i * 4 + 3]]);
         Some(match (word(0), word(1)) {
             (1, signal) => Message::Reached(
@@ -144,7 +154,7 @@ impl Root<'_> {
 
 impl Memory {
     pub(crate) fn new() -> Self {
-        Memory { home: [0; 1024], has_home: false }
+        Memory { home: [0; 1024], has_home: false, said: hook::apply::Said::new() }
     }
 
     /// The `HOME` that was found, as a variable.
@@ -185,7 +195,7 @@ pub(crate) fn spawn(
         return sys::clone3_and_run(how, || run(init, context));
     };
     sys::clone3_and_run(Clone3::default(), || {
-        prepare(steps, context);
+        let memory = prepare(steps, context);
         // The runtime's child and not the hop's.
         let how = Clone3 { flags: how.flags | libc::CLONE_PARENT as u64, ..how };
         match sys::clone3_and_run(how, || run(init, context)) {
@@ -193,7 +203,7 @@ pub(crate) fn spawn(
                 let _ = sys::write(context.channel, &Message::Cloned(pid).encode());
                 sys::exit(0)
             }
-            Err(errno) => fail(context.channel, steps.len(), errno.into()),
+            Err(errno) => fail(context.channel, steps.len(), errno.into(), &memory),
         }
     })
 }
@@ -206,15 +216,16 @@ pub(crate) fn tick(places: &[AtomicU64], place: usize) {
 }
 
 /// Takes the steps of the hop.
-fn prepare(steps: &[Step], context: &Context<'_>) {
+fn prepare(steps: &[Step], context: &Context<'_>) -> Memory {
     let mut memory = Memory::new();
     tick(context.clock.1, 0);
     for (index, step) in steps.iter().enumerate() {
         if let Err(failure) = take(step, context, &mut memory) {
-            fail(context.channel, index, failure);
+            fail(context.channel, index, failure, &memory);
         }
         tick(context.clock.1, index + 1);
     }
+    memory
 }
 
 /// Takes the steps of init, of which the last executes the program. Ends the process when one fails.
@@ -231,7 +242,7 @@ fn run(steps: &[Step], context: &Context<'_>) -> ! {
             step => take(step, context, &mut memory),
         };
         if let Err(failure) = result {
-            fail(report_to, index, failure);
+            fail(report_to, index, failure, &memory);
         }
         tick(context.clock.0, index + 1);
     }
@@ -240,8 +251,15 @@ fn run(steps: &[Step], context: &Context<'_>) -> ! {
 }
 
 /// Reports and ends. In one write: a reader gets all of it or nothing.
-fn fail(report_to: BorrowedFd<'_>, index: usize, failure: Failure) -> ! {
-    let _ = sys::write(report_to, &Message::Failed { step: index as u32, failure }.encode());
+fn fail(report_to: BorrowedFd<'_>, index: usize, failure: Failure, memory: &Memory) -> ! {
+    let record = Message::Failed { step: index as u32, failure }.encode();
+    let mut report = [0u8; REPORT_MAX];
+    let mut length = 0;
+    for (place, byte) in report.iter_mut().zip(record.iter().chain(memory.said.iter())) {
+        *place = *byte;
+        length += 1;
+    }
+    let _ = sys::write(report_to, report.get(..length).unwrap_or(&record));
     sys::exit(1)
 }
 
@@ -317,7 +335,11 @@ fn take(step: &Step, context: &Context<'_>, memory: &mut Memory) -> Result<(), F
         Step::Home { uid } => process::apply::home(*uid, memory),
         Step::FindProgram(program) => process::apply::find_program(program),
         Step::CloseFds { preserve, needed } => close_fds(context, *preserve, needed),
-        Step::Hook(hook) => hook::apply::run(hook),
+        Step::Hook(hook) => {
+            hook::apply::run(hook, &mut memory.said)?;
+            memory.said.clear();
+            Ok(())
+        }
         Step::Seccomp(program) => {
             sys::seccomp_set_mode_filter(program.flags, &program.filter)?;
             Ok(())
@@ -427,8 +449,11 @@ mod tests {
             Message::Cloned(4_000_000),
             Message::Listener(5),
         ] {
-            assert_eq!(Message::decode(&message.encode()), Some(message));
+            assert_eq!(Message::decode(&message.encode()), Some((message, &b""[..])));
         }
+        let failed = Message::Failed { step: 7, failure: Failure::new(Errno(libc::ECANCELED), 9) };
+        assert_eq!(Message::decode(&[&failed.encode()[..], b"why"].concat()), Some((failed, &b"why"[..])));
+        assert_eq!(Message::decode(&[&Message::Cloned(7).encode()[..], b"why"].concat()), None);
         assert_eq!(Message::decode(&[0; MESSAGE_SIZE]), None);
         assert_eq!(Message::decode(&[1; 3]), None);
     }

@@ -13,6 +13,15 @@ pub use run::{StateOnStdin, run};
 use crate::spec::Hook;
 use crate::sys::CStringArray;
 
+/// How much of a failed hook's output goes into the error, in bytes.
+pub(crate) const OUTPUT_SHOWN: usize = 1024;
+
+/// What a hook printed, as an error tells it: on one line.
+pub(crate) fn quoted(printed: &[u8]) -> String {
+    let text = String::from_utf8_lossy(printed);
+    format!("output: {:?}", text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
 /// One hook that the child runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HookStep {

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
+use super::{OUTPUT_SHOWN, quoted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::Hook;
 use crate::sys::{self, Errno};
@@ -15,9 +16,6 @@ use crate::trace;
 
 /// The state document that hooks get on their standard input (`runtime.md`, *State*).
 pub type StateOnStdin<'a> = &'a str;
-
-/// How much of a failed hook's output goes into the error.
-const OUTPUT_SHOWN: u64 = 1024;
 
 /// Runs the hooks of one point in their order. The first failure ends it: its error names the point, the hook, how it
 /// ended and the end of what it printed, on one line.
@@ -82,13 +80,12 @@ fn one(hook: &Hook, state: &str) -> std::result::Result<(), (String, Option<Errn
     if status.success() {
         return Ok(());
     }
+    let shown = OUTPUT_SHOWN as u64;
     let length = output.seek(std::io::SeekFrom::End(0)).unwrap_or_default();
-    let _ = output.seek(std::io::SeekFrom::Start(length.saturating_sub(OUTPUT_SHOWN)));
+    let _ = output.seek(std::io::SeekFrom::Start(length.saturating_sub(shown)));
     let mut printed = Vec::new();
-    let _ = output.take(OUTPUT_SHOWN).read_to_end(&mut printed);
-    let printed = String::from_utf8_lossy(&printed);
-    let printed = printed.split_whitespace().collect::<Vec<_>>().join(" ");
-    Err((format!("{status}, output: {printed:?}"), None))
+    let _ = output.take(shown).read_to_end(&mut printed);
+    Err((format!("{status}, {}", quoted(&printed)), None))
 }
 
 #[cfg(test)]

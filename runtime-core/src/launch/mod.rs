@@ -13,7 +13,7 @@ use std::path::PathBuf;
 pub(crate) use report::{describe, late_cause, late_steps};
 
 use crate::cgroup;
-use crate::child::{self, Context, Failure, MESSAGE_SIZE, Message};
+use crate::child::{self, Context, Failure, Message, REPORT_MAX};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::c_path;
 use crate::intel_rdt;
@@ -190,11 +190,11 @@ impl Process {
     /// The hop tells init's pid and ends; init is this process's child by CLONE_PARENT.
     fn hopped(mut self, plan: &Plan) -> Result<Process> {
         let told = match self.receive() {
-            Ok(Some(Message::Cloned(pid))) => {
+            Ok(Some((Message::Cloned(pid), _))) => {
                 sys::pidfd_open(pid).map(|pidfd| (pid, pidfd)).map_err(|e| Error::system("open init", e))
             }
-            Ok(Some(Message::Failed { step, failure })) => match plan.hop.get(step as usize) {
-                Some(step) => Err(describe(step, failure)),
+            Ok(Some((Message::Failed { step, failure }, printed))) => match plan.hop.get(step as usize) {
+                Some(step) => Err(describe(step, failure, &printed)),
                 None => Err(Error::system("clone init", failure.errno)),
             },
             Ok(_) => Err(Error::new(ErrorKind::System, "the hop ended before it made init")),
@@ -231,7 +231,8 @@ impl Process {
         let waits = plan.root.is_some();
         let mut ready = false;
         loop {
-            match self.receive()? {
+            let (message, printed) = self.receive()?.unzip();
+            match message {
                 Some(Message::Reached(Signal::RootReady)) => {
                     self.act(&plan.at_root_ready, plan, surroundings)?;
                     self.go_on()?;
@@ -252,7 +253,7 @@ impl Process {
                 Some(Message::Failed { step, failure }) => {
                     return Err(match plan.init.get(step as usize) {
                         Some(Step::EnterCgroups) => surroundings.not_entered(failure),
-                        Some(step) => describe(step, failure),
+                        Some(step) => describe(step, failure, &printed.unwrap_or_default()),
                         None => Error::system("run the plan", failure.errno),
                     });
                 }
@@ -289,10 +290,10 @@ impl Process {
         Ok(())
     }
 
-    /// The next message. `None`: the channel has ended.
-    fn receive(&mut self) -> Result<Option<Message>> {
+    /// The next message, and what a failed hook printed. `None`: the channel has ended.
+    fn receive(&mut self) -> Result<Option<(Message, Vec<u8>)>> {
         let _span = trace::span(|| "hear from init");
-        let mut buffer = [0u8; MESSAGE_SIZE];
+        let mut buffer = [0u8; REPORT_MAX];
         loop {
             let failed = |errno| Error::system("hear from init", errno);
             if sys::poll([(self.channel.as_fd(), libc::POLLIN)], Some(PATIENCE)).map_err(failed)? == 0 {
@@ -309,7 +310,7 @@ impl Process {
             return match length {
                 0 => Ok(None),
                 length => Message::decode(buffer.get(..length).unwrap_or_default())
-                    .map(Some)
+                    .map(|(message, printed)| Some((message, printed.to_vec())))
                     .ok_or_else(|| Error::new(ErrorKind::System, "init sent a message that is none")),
             };
         }

@@ -4,7 +4,7 @@ use crate::child::Failure;
 use crate::chroot::apply as chroot;
 use crate::console::apply as console;
 use crate::error::{Error, ErrorKind};
-use crate::hook::apply as hook;
+use crate::hook::{apply as hook, quoted};
 use crate::plan::Step;
 use crate::process::{Program, apply as process};
 use crate::sys::Errno;
@@ -27,13 +27,13 @@ fn hook_text(hook: &crate::hook::HookStep) -> String {
     format!("error running {} hook #{}: {}", hook.point, hook.index, hook.path.to_string_lossy())
 }
 
-/// What a failed step says.
-pub(crate) fn describe(step: &Step, failure: Failure) -> Error {
+/// What a failed step says; of a hook also what it printed.
+pub(crate) fn describe(step: &Step, failure: Failure, printed: &[u8]) -> Error {
     let Failure { errno, detail } = failure;
     let plain = || Error::system(step, errno);
     let ours = |why: &str| Error::new(ErrorKind::InvalidSpec, format!("{step}: {why}")).with_errno(errno);
     match (step, detail) {
-        (Step::Attempt { step, .. }, _) => describe(step, failure),
+        (Step::Attempt { step, .. }, _) => describe(step, failure, printed),
         (Step::FindProgram(program) | Step::Execute(program), _) => missing_program(step, program, errno),
         (Step::Account(account), process::CWD_FAILED) => Error::system(
             format!("chdir to cwd ({:?}) set in config.json failed", account.cwd.to_string_lossy()),
@@ -77,21 +77,22 @@ pub(crate) fn describe(step: &Step, failure: Failure) -> Error {
         (Step::Console(_), console::SEND_FAILED) => plain().context("send it to the console socket"),
         (Step::Console(_), console::DEVICE_FAILED) => plain().context("bind it onto /dev/console"),
         (Step::Hook(hook), _) => {
-            let why = late_cause(errno, detail);
+            let why = late_cause(errno, detail, printed);
             Error::new(ErrorKind::Hook, format!("{}: {why}", hook_text(hook)))
         }
         _ => plain(),
     }
 }
 
-/// The cause of a failure that was told to `start`.
-pub(crate) fn late_cause(errno: Errno, detail: u32) -> String {
-    match detail {
+/// The cause of a failure that was told to `start`, with what a hook printed.
+pub(crate) fn late_cause(errno: Errno, detail: u32, printed: &[u8]) -> String {
+    let how = match detail {
         hook::TIMED_OUT => "timeout exceeded".to_owned(),
         d if (hook::EXITED..hook::EXITED + 128).contains(&d) => format!("exit status: {}", d - hook::EXITED),
         d if d >= hook::EXITED => format!("signal: {}", d - hook::EXITED - 128),
-        _ => errno.to_string(),
-    }
+        _ => return errno.to_string(),
+    };
+    if printed.is_empty() { how } else { format!("{how}, {}", quoted(printed)) }
 }
 
 /// The texts that engines take for "no such program" (127) and "can't be executed" (126).

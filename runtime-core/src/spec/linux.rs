@@ -38,8 +38,11 @@ pub(super) fn linux(at: Node<'_>, bundle: &Path) -> Result<Linux> {
     })
 }
 
-/// The kinds of `namespaces`, sorted by name, and whose place it is.
-pub(crate) const NAMESPACES: [(&str, fn(&mut Namespaces) -> &mut Namespace); 8] = [
+/// The place of one kind.
+type Place = fn(&mut Namespaces) -> &mut Namespace;
+
+/// The kinds of `namespaces`, sorted by name.
+pub(crate) const NAMESPACES: [(&str, Place); 8] = [
     ("cgroup", |all| &mut all.cgroup),
     ("ipc", |all| &mut all.ipc),
     ("mount", |all| &mut all.mount),

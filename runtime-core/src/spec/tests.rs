@@ -1201,7 +1201,7 @@ fn the_tables_are_sorted() {
     sorted(seccomp_architectures().map(|(name, _)| name));
     sorted(seccomp_flags().map(|(name, _)| name));
     sorted(seccomp_operators());
-    sorted(NAMESPACES.into_iter());
+    sorted(NAMESPACES.into_iter().map(|(name, _)| name));
 }
 
 /// Every field is set.

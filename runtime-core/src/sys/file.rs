@@ -209,6 +209,12 @@ pub fn set_blocking(fd: BorrowedFd<'_>) -> Result<()> {
     unsafe { call(libc::SYS_fcntl, [raw(fd), libc::F_SETFL as usize, 0, 0, 0, 0]) }.map(drop)
 }
 
+/// O_NONBLOCK on.
+pub fn set_nonblocking(fd: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: no pointers.
+    unsafe { call(libc::SYS_fcntl, [raw(fd), libc::F_SETFL as usize, libc::O_NONBLOCK as usize, 0, 0, 0]) }.map(drop)
+}
+
 /// close_range(2), kernel 5.9, of descriptors that a cloned child has inherited.
 pub(crate) fn close_inherited(first: u32, last: u32) -> Result<()> {
     // SAFETY: no pointers. The owners of these numbers are the parent's: they do not exist in the child, which never

@@ -300,19 +300,66 @@ fn manners() -> Vec<Case> {
             x.run(&b)?.ok().map(drop)
         }),
         case("hooks/output", "reliability: what a failed hook printed is in the error", |x| {
-            for kind in ["prestart", "createRuntime", "poststart"] {
+            for kind in &HOOKS[..5] {
                 let b = x.bundle(|c| {
-                    c["hooks"][kind] =
-                        json!([{"path": "/bin/sh", "args": ["sh", "-c", "echo one-reason; echo another >&2; exit 3"]}]);
+                    c["hooks"][*kind] = json!([hook(x, kind, "echo one-reason , err another , exit 3")]);
                     args(c, "wait");
                 })?;
                 let out = x.run(&b)?;
                 ensure(out.status != 0, format_args!("{kind}: it succeeded"))?;
+                ensure(!out.stdout.contains("one-reason"), format_args!("{kind}: it is the container's output"))?;
                 contains(format_args!("stderr for {kind}"), &out.stderr, &[kind, "hook #0", "3", "another"])?;
                 x.rt(["delete", "--force", &b.id])?.ok()?;
             }
             Ok(())
         }),
+        case(
+            "hooks/output-without-end",
+            "security: what a failed hook printed is cut, and can't speak to a terminal",
+            |x| {
+                // More than any pipe holds. Then what would clear the screen, and would be a line of its own.
+                for kind in &HOOKS[..5] {
+                    let b = x.bundle(|c| {
+                        c["hooks"][*kind] =
+                            json!([hook(x, kind, "bytes 3000000 , err \u{1b}[2Jforged\nline , err the-end , exit 3")]);
+                        args(c, "wait");
+                    })?;
+                    let out = x.run(&b)?;
+                    ensure(out.status != 0, format_args!("{kind}: it succeeded"))?;
+                    let text = out.stderr.trim_end();
+                    contains(format_args!("stderr for {kind}"), text, &[kind, "the-end"])?;
+                    ensure(text.len() < 4096, format_args!("{kind}: {} bytes", text.len()))?;
+                    ensure(!text.contains(char::is_control), format_args!("{kind}: control characters: {text:?}"))?;
+                    x.rt(["delete", "--force", &b.id])?.ok()?;
+                }
+                Ok(())
+            },
+        ),
+        case(
+            "hooks/daemon-inside",
+            "reliability: a hook in the container may leave a process that holds its pipes",
+            |x| {
+                let live = x.live(|c| {
+                    c["hooks"]["createContainer"] = json!([{"path": "/bin/sh", "args": ["sh", "-c", "sleep 1000 &"],
+                    "env": ["PATH=/usr/bin:/bin"]}]);
+                    c["hooks"]["startContainer"] = json!([hook(x, "startContainer", "leave")]);
+                })?;
+                x.kill(&live)?;
+                x.rt(["delete", &live.id])?.ok()?;
+                x.alone()
+            },
+        ),
+        case(
+            "hooks/file-size-limit",
+            "config.md Hooks: the state is passed over stdin, whatever limits the process has",
+            |x| {
+                let b = x.bundle(|c| {
+                    c["process"]["rlimits"] = json!([{"type": "RLIMIT_FSIZE", "soft": 0, "hard": 0}]);
+                    c["hooks"]["startContainer"] = json!([hook(x, "startContainer", "stdin , echo printed")]);
+                })?;
+                x.run(&b)?.ok().map(drop)
+            },
+        ),
         case("hooks/daemon", "reliability: a hook may leave a process that holds its pipes", |x| {
             // It goes on with the hook's input and outputs.
             let file = x.job.dir.join("daemon");
