@@ -7,14 +7,13 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
 use std::io::Read;
-use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use runtime_core::spec::example;
-use runtime_core::{Containers, CreateOptions, sys};
+use runtime_core::{Bundle, Containers, CreateOptions, sys};
 use serde_json::{Value, json};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -47,31 +46,27 @@ fn outside() -> Result<usize> {
     }
     let work = Work::new()?;
     let mut config = config();
-    work.write(&config)?;
     let containers = Containers::open(&work.0.join("state"))?;
-    let create = || {
+    let create = |config: &Value| {
         let begin = Instant::now();
-        containers.create("hello", &work.0, &CreateOptions::default()).map(|made| (made, begin.elapsed()))
+        let bundle = Bundle::from_json(&work.0, config.to_string())?;
+        containers.create("hello", &bundle, CreateOptions::default()).map(|made| (made, begin.elapsed()))
     };
-    let (container, created) = match create() {
+    let (container, created) = match create(&config) {
         // A machine that is itself a container may have no controllers to give.
-        Err(error) if error.to_string().starts_with("/linux/resources/") => {
+        Err(error) if error.pointer().is_some_and(|pointer| pointer.starts_with("/linux/resources/")) => {
             println!("without limits: {error}");
             config["linux"]["resources"] = json!({});
-            work.write(&config)?;
-            create()?
+            create(&config)?
         }
         made => made?,
     };
     // Its program's standard streams are ours: what it prints appears here.
     println!("container {:?}, which the host knows as process {}, sees:\n", container.id(), container.state()?.pid);
-    let init = container.init_pidfd().ok_or("who makes a container has its handle")?;
+    let init = container.init().ok_or("who makes a container has its handle")?;
     let begin = Instant::now();
     let started = container.start().map(|()| begin.elapsed());
-    let ended = started.and_then(|started| {
-        let status = sys::wait_exit(init.as_fd());
-        Ok((started, status.map_err(|e| runtime_core::Error::system("wait for the container", e))?))
-    });
+    let ended = started.and_then(|started| Ok((started, init.wait()?)));
     let begin = Instant::now();
     container.delete(true)?;
     let deleted = begin.elapsed();
@@ -81,7 +76,7 @@ fn outside() -> Result<usize> {
     for warning in container.warnings() {
         println!("warning: {warning}");
     }
-    Ok(status.try_into()?)
+    Ok(status.code().ok_or("it was killed")?.try_into()?)
 }
 
 /// A directory that is the bundle and is removed at the end.
@@ -93,10 +88,6 @@ impl Work {
         fs::create_dir_all(work.0.join("rootfs"))?;
         fs::copy(std::env::current_exe()?, work.0.join("rootfs/hello"))?;
         Ok(work)
-    }
-
-    fn write(&self, config: &Value) -> Result<()> {
-        Ok(fs::write(self.0.join("config.json"), serde_json::to_vec_pretty(config)?)?)
     }
 }
 

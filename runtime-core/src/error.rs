@@ -43,6 +43,8 @@ struct Inner {
     kind: ErrorKind,
     message: String,
     errno: Option<Errno>,
+    operation: Option<String>,
+    pointer: Option<String>,
 }
 
 /// What a caller may want to tell apart.
@@ -76,22 +78,23 @@ pub enum ErrorKind {
 impl Error {
     /// An error with its whole text: operation, operand, cause.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Error(Box::new(Inner { kind, message: message.into(), errno: None }))
+        Error(Box::new(Inner { kind, message: message.into(), errno: None, operation: None, pointer: None }))
     }
 
     /// A system call failed: `what` names the operation and its operand.
     pub fn system(what: impl fmt::Display, errno: Errno) -> Self {
-        Error(Box::new(Inner { kind: ErrorKind::System, message: format!("{what}: {errno}"), errno: Some(errno) }))
+        let operation = what.to_string();
+        Error::new(ErrorKind::System, format!("{operation}: {errno}")).with_errno(errno).with_operation(operation)
     }
 
     /// A value of the configuration is refused: its JSON pointer, and why.
     pub fn refused(pointer: impl fmt::Display, reason: impl fmt::Display) -> Self {
-        Error::new(ErrorKind::InvalidSpec, format!("{pointer}: {reason}"))
+        Error::new(ErrorKind::InvalidSpec, format!("{pointer}: {reason}")).with_pointer(pointer)
     }
 
     /// A value of the configuration can't be honoured here: its JSON pointer, and why.
     pub fn unsupported(pointer: impl fmt::Display, reason: impl fmt::Display) -> Self {
-        Error::new(ErrorKind::Unsupported, format!("{pointer}: {reason}"))
+        Error::new(ErrorKind::Unsupported, format!("{pointer}: {reason}")).with_pointer(pointer)
     }
 
     /// The same error, with what was being done put before its text.
@@ -115,6 +118,20 @@ impl Error {
         self
     }
 
+    /// The same error, which happened in this operation.
+    #[must_use]
+    pub(crate) fn with_operation(mut self, operation: impl Into<String>) -> Self {
+        self.0.operation = Some(operation.into());
+        self
+    }
+
+    /// The same error, for which this value of the configuration is to blame: a JSON pointer.
+    #[must_use]
+    pub(crate) fn with_pointer(mut self, pointer: impl fmt::Display) -> Self {
+        self.0.pointer = Some(pointer.to_string());
+        self
+    }
+
     /// What kind of failure this is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -125,6 +142,19 @@ impl Error {
     #[must_use]
     pub fn errno(&self) -> Option<Errno> {
         self.0.errno
+    }
+
+    /// What was tried, and on what: the step of the plan that failed, as [`plan_bundle`](crate::plan_bundle) shows it, or the runtime's own
+    /// operation. `None` where nothing was tried: a configuration was refused, or a status does not allow the call.
+    #[must_use]
+    pub fn operation(&self) -> Option<&str> {
+        self.0.operation.as_deref()
+    }
+
+    /// The JSON pointer (RFC 6901) of the value of the configuration that was refused.
+    #[must_use]
+    pub fn pointer(&self) -> Option<&str> {
+        self.0.pointer.as_deref()
     }
 }
 

@@ -53,6 +53,8 @@ fn exec_target(namespaces: Vec<namespace::Kind>) -> ExecTarget {
         console_socket: Some(c"/run/console.sock".to_owned()),
         preserve_fds: 2,
         no_new_keyring: false,
+        // The one plan that has everything.
+        own_streams: place_in_resctrl,
     }
 }
 
@@ -89,6 +91,7 @@ fn plans() -> Vec<(String, Plan)> {
         console_socket: Some(c"/run/console.sock".to_owned()),
         no_pivot: true,
         preserve_fds: 3,
+        own_streams: true,
         ..options("everything")
     };
     plans.push(("everything".to_owned(), create(&everything, hybrid(), &all_options)));

@@ -126,7 +126,7 @@ fn json_ends_at_spec_and_state() {
     let knows_json = |name: &str| {
         ["spec/", "cgroup/", "seccomp/tests"].iter().any(|room| name.starts_with(room))
             // What they write is JSON by contract: the state, the features, and the documents for hooks and agents.
-            || ["state.rs", "container.rs", "features.rs", "plan/script.rs", "launch/from_outside.rs", "fuzz.rs"].contains(&name)
+            || ["state.rs", "container/mod.rs", "bundle.rs", "features.rs", "plan/script.rs", "launch/from_outside.rs", "fuzz.rs"].contains(&name)
     };
     let found = offences(&["serde_json", "oci_spec"], |name| !knows_json(name));
     assert!(found.is_empty(), "{}", found.join("\n"));
@@ -141,5 +141,12 @@ fn annotations_are_read_in_few_places() {
         .map(|(name, _)| name)
         .collect();
     // The state's document; the properties of a unit.
-    assert_eq!(readers, ["container.rs", "plan/script.rs"]);
+    assert_eq!(readers, ["container/create.rs", "container/mod.rs", "plan/script.rs"]);
+}
+
+#[test]
+fn the_library_neither_prints_nor_reads_the_environment() {
+    let words = ["std::env", "env::var", "print!", "println!", "dbg!", "io::stdout", "io::stderr"];
+    let found = offences(&words, |name| !name.ends_with("tests.rs"));
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }

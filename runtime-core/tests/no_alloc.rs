@@ -6,12 +6,12 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
-use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
-use runtime_core::{Console, Containers, CreateOptions, ExecOptions, sys};
+use runtime_core::{Bundle, Containers, CreateOptions, ExecOptions, Stream, sys};
 use serde_json::{Value, json};
 
 /// Allocates for the process that was started by execve, and for no copy of it.
@@ -219,7 +219,12 @@ impl Work {
 
         let containers = Containers::open(&self.0.join("state")).unwrap();
         let id = format!("no-alloc-{}", name.replace(' ', "-"));
-        let made = containers.create(&id, &self.0, &CreateOptions::default());
+        let bundle = Bundle::load(&self.0).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let mut options = CreateOptions::default();
+        if config["process"]["terminal"] == json!(false) {
+            options.stdio.stdin = Stream::Null;
+        }
+        let made = containers.create(&id, &bundle, options);
         if name == "failure" {
             assert_eq!(
                 made.unwrap_err().to_string(),
@@ -231,17 +236,10 @@ impl Work {
         container.start().unwrap_or_else(|e| panic!("{name}: {e}"));
         let mut process = container.process().unwrap().unwrap();
         process.args = vec![c"/payload".to_owned(), c"payload".to_owned()];
-        let options = ExecOptions {
-            process,
-            console: Console::Caller,
-            preserve_fds: 0,
-            ignore_paused: false,
-            cgroups: Vec::new(),
-        };
-        let exec = container.exec(&options).unwrap_or_else(|e| panic!("{name}: exec: {e}"));
-        assert_eq!(sys::wait_exit(exec.pidfd.as_fd()), Ok(0), "{name}");
+        let exec = container.exec(ExecOptions::new(process)).unwrap_or_else(|e| panic!("{name}: exec: {e}"));
+        assert_eq!(exec.wait().unwrap().code(), Some(0), "{name}");
         container.kill(libc::SIGKILL, false).unwrap();
-        assert_eq!(sys::wait_exit(container.init_pidfd().unwrap().as_fd()), Ok(137), "{name}");
+        assert_eq!(container.init().unwrap().wait().unwrap().signal(), Some(libc::SIGKILL), "{name}");
         assert_eq!(container.delete(false).unwrap(), Vec::<String>::new(), "{name}");
         assert!(!Path::new(&self.0.join("state").join(&id)).exists());
     }

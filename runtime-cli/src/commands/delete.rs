@@ -21,7 +21,7 @@ fn run(call: &Call<'_>) -> Result<u8> {
         Ok(container) => call.warn(&container.delete(force)?, false),
         // Engines force a deletion to clean up, whatever is there: also a directory that a killed `create` left behind.
         Err(error) if force && error.kind() != ErrorKind::InvalidId => {
-            match call.containers()?.delete_remains(&call.id()?) {
+            match call.containers()?.delete_remains(&call.id()?, &super::user_bus()) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 result => result?,
             }

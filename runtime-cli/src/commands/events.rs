@@ -48,6 +48,8 @@ fn run(call: &Call<'_>) -> Result<u8> {
         let line = match &event {
             Event::OutOfMemory => Line { r#type: "oom", id: container.id(), data: None },
             Event::Stats(stats) => Line { r#type: "stats", id: container.id(), data: Some(stats) },
+            // There is no other one yet.
+            _ => return Ok(ControlFlow::Continue(())),
         };
         // One write a line: a reader never sees a part of it.
         match std::io::stdout().write_all((json(&line, false)? + "\n").as_bytes()) {

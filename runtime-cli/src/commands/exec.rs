@@ -1,7 +1,6 @@
 //! `exec`: another process in a running container.
 
 use std::ffi::{CString, OsStr};
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
 use runtime_core::spec::{Capabilities, Process};
@@ -55,23 +54,22 @@ fn run(call: &Call<'_>) -> Result<u8> {
         (None, _) => Console::Caller,
     };
     let signals = if detach { None } else { Some(foreground::begin(false)?) };
-    let options = ExecOptions {
-        process,
-        console,
-        preserve_fds: call.args.number("preserve-fds"),
-        ignore_paused: call.args.is("ignore-paused"),
-        cgroups,
-    };
-    let exec = container.exec(&options)?;
-    warnings.extend(exec.warnings);
-    let process = Started { pid: exec.pid, pidfd: exec.pidfd.as_fd() };
+    let mut options = ExecOptions::new(process);
+    options.console = console;
+    options.preserve_fds = call.args.number("preserve-fds");
+    options.ignore_paused = call.args.is("ignore-paused");
+    options.cgroups = cgroups;
+    let mut exec = container.exec(options)?;
+    warnings.extend_from_slice(exec.warnings());
+    let master = exec.take_master();
+    let process = Started::from(&exec);
     if let Err(error) = call.announce(process, "setns") {
         let _ = sys::pidfd_send_signal(process.pidfd, libc::SIGKILL);
         return Err(error);
     }
     let code = match signals {
         Some(signals) => {
-            let terminal = exec.master.map(foreground::connect).transpose()?;
+            let terminal = master.map(foreground::connect).transpose()?;
             foreground::wait(call, process, false, &signals, terminal)?
         }
         None => 0,

@@ -22,7 +22,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use runtime_core::{Console, Container, Containers, CreateOptions, Error, ErrorKind, Result};
+use runtime_core::{Bundle, Console, Container, Containers, CreateOptions, Error, ErrorKind, Process, Result, UserBus};
 
 use crate::args::{Count, Flag, Order, Parsed, Takes, flag};
 use crate::log::Log;
@@ -137,24 +137,28 @@ impl Call<'_> {
 
     /// What the flags say of the container's creation.
     fn create_options(&self, console: Console) -> CreateOptions {
-        CreateOptions {
-            console,
-            no_pivot: self.args.is("no-pivot"),
-            no_new_keyring: self.args.is("no-new-keyring"),
-            preserve_fds: self.args.number("preserve-fds"),
-            // `auto` is no boolean.
-            rootless: self.global.boolean("rootless"),
-            listen_fds: listen_fds(),
-            // Commands that come later know it from the state, and ignore the flag.
-            systemd_cgroup: self.global.is("systemd-cgroup"),
-        }
+        let mut options = CreateOptions::default();
+        options.console = console;
+        options.no_pivot = self.args.is("no-pivot");
+        options.no_new_keyring = self.args.is("no-new-keyring");
+        options.preserve_fds = self.args.number("preserve-fds");
+        // `auto` is no boolean.
+        options.rootless = self.global.boolean("rootless");
+        options.listen_fds = listen_fds();
+        // Commands that come later know it from the state, and ignore the flag.
+        options.systemd_cgroup = self.global.is("systemd-cgroup").then(user_bus);
+        options
+    }
+
+    /// The bundle that `--bundle` names; the current directory without it.
+    fn bundle(&self) -> Result<Bundle> {
+        Bundle::load(self.args.path("bundle").unwrap_or_else(|| ".".into()))
     }
 
     /// Creates the container that the arguments describe.
     fn create(&self, console: Console) -> Result<Container> {
-        let options = self.create_options(console);
-        let bundle = self.args.path("bundle").unwrap_or_else(|| ".".into());
-        let container = self.containers()?.create(&self.id()?, &bundle, &options)?;
+        let id = self.id()?;
+        let container = self.containers()?.create(&id, &self.bundle()?, self.create_options(console))?;
         self.log.debug(&format!("created container {}", container.id()));
         Ok(container)
     }
@@ -188,11 +192,22 @@ pub(crate) struct Started<'a> {
 impl<'a> Started<'a> {
     /// The first process of a container that this command has made.
     fn init(container: &'a Container) -> Result<Self> {
-        match (container.init_pid(), container.init_pidfd()) {
-            (Some(pid), Some(pidfd)) => Ok(Started { pid, pidfd: pidfd.as_fd() }),
-            _ => Err(Error::new(ErrorKind::NotRunning, "container not running")),
-        }
+        let init = container.init().ok_or_else(|| Error::new(ErrorKind::NotRunning, "container not running"))?;
+        Ok(Started::from(init))
     }
+}
+
+impl<'a> From<&'a Process> for Started<'a> {
+    fn from(process: &'a Process) -> Self {
+        Started { pid: process.pid(), pidfd: process.as_fd() }
+    }
+}
+
+/// Where a user's own systemd is. Of use only to who has no more rights than whoever set the environment: root's is the machine's.
+pub(crate) fn user_bus() -> UserBus {
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let runtime_directory = variable("XDG_RUNTIME_DIR").map(PathBuf::from);
+    UserBus { address: variable("DBUS_SESSION_BUS_ADDRESS"), runtime_directory }
 }
 
 /// How many sockets systemd passed to this process, sd_listen_fds(3).

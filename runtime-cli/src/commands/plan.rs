@@ -16,8 +16,7 @@ pub(super) const COMMAND: Command = Command {
 };
 
 fn run(call: &Call<'_>) -> Result<u8> {
-    let bundle = call.args.path("bundle").unwrap_or_else(|| ".".into());
     let id = if call.args.arguments.is_empty() { "container".to_owned() } else { call.id()? };
-    let plan = runtime_core::plan_bundle(&call.root, &id, &bundle, &call.create_options(Console::Caller))?;
+    let plan = runtime_core::plan_bundle(&call.root, &id, &call.bundle()?, &call.create_options(Console::Caller))?;
     print(&plan.to_string())
 }

@@ -159,6 +159,7 @@ fn exec(process: &Process, host: &Host, text: &[u8]) {
         console_socket: None,
         preserve_fds: 0,
         no_new_keyring: false,
+        own_streams: true,
     };
     match plan::exec(process, host, target) {
         Ok(plan) => check_shown(&plan),

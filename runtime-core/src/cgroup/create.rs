@@ -301,7 +301,8 @@ pub(super) fn write_all<'fd>(
             }
             return Err(failed("create cgroup", &dirs[write.dir].path, *errno)
                 .context(ROOTLESS)
-                .context(&write.pointer));
+                .context(&write.pointer)
+                .with_pointer(&write.pointer));
         }
         match (writer.write(write), &write.on_failure) {
             (Ok(()), _)
@@ -344,7 +345,8 @@ fn refused(write: &Write, dirs: &[Dir], errno: Errno) -> Error {
         why += &format!(", the cgroups above do not pass the {controller} controller on");
     }
     let pointer = if write.pointer.is_empty() { String::new() } else { format!(" ({})", write.pointer) };
-    Error::new(ErrorKind::System, format!("{what}: {why}{pointer}")).with_errno(errno)
+    let error = Error::new(ErrorKind::System, format!("{what}: {why}{pointer}")).with_errno(errno).with_operation(what);
+    if write.pointer.is_empty() { error } else { error.with_pointer(&write.pointer) }
 }
 
 /// Writes into control files; the last file stays open, as the rules of a device cgroup all go into the same one.

@@ -6,12 +6,12 @@
 //!                          create -> start (systemd, with the process that waits)
 //! ```
 //!
-//! [`plan`] is pure and says everything that will be written, and where. [`create`] makes it so before any process is in
+//! [`plan()`] is pure and says everything that will be written, and where. [`create()`] makes it so before any process is in
 //! the cgroup: no instant of a container is unlimited. What it leaves behind is described by a [`Record`], which
 //! belongs in `state.json`: all later operations (freeze, kill, remove, ...) work from the record alone, without looking
 //! for the hierarchies again.
 //!
-//! Everything here is done by the runtime on the host. The container only finds its cgroup mounted, see [`mounts`].
+//! Everything here is done by the runtime on the host. The container only finds its cgroup mounted, see [`mounts()`].
 //!
 //! Sources: cgroups(7), Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/ of the kernel, `config-linux.md` of
 //! the OCI runtime specification 1.3; where these leave a choice, runc's.

@@ -21,6 +21,8 @@ pub(crate) struct Context<'a> {
     pub(crate) root: Option<FdIndex>,
     /// The files by which it enters its cgroups.
     pub(crate) cgroups: &'a [OwnedFd],
+    /// What becomes the standard streams. `None`: the parent's stay.
+    pub(crate) streams: [Option<BorrowedFd<'a>>; 3],
     /// The child's side of the channel to the parent.
     pub(crate) channel: BorrowedFd<'a>,
     /// Where init and the hop note when their steps ended, when somebody traces them.
@@ -275,6 +277,7 @@ fn take(step: &Step, context: &Context<'_>, memory: &mut Memory) -> Result<(), F
         Step::Detach { .. } => detach(context),
         Step::AwaitStart { fifo } => await_start(context.fd(*fifo)),
 
+        Step::StandardStreams => Ok(sys::become_standard_streams(context.streams)?),
         Step::EnterCgroups => enter_cgroups(context),
         Step::Join { namespace, kind } => namespace::apply::join(context, *namespace, *kind),
         Step::JoinProcess { process, kinds } => namespace::apply::join_process(context, *process, kinds),

@@ -1,6 +1,6 @@
 //! Hooks (`config.md`, *POSIX-platform Hooks*): programs that the engine wants to be run at points of the lifecycle.
 //!
-//! Those of the runtime's namespaces are run by the parent ([`run`]), those of the container's by the child (`apply`).
+//! Those of the runtime's namespaces are run by the parent ([`run()`]), those of the container's by the child (`apply`).
 
 pub(crate) mod apply;
 mod run;

@@ -32,6 +32,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) rdt: Option<&'a intel_rdt::Record>,
     /// The cgroup v2 directory in which the process is born.
     pub(crate) birthplace: Option<BorrowedFd<'a>>,
+    /// What the process gets as descriptors 0, 1 and 2. `None`: the caller's.
+    pub(crate) streams: [Option<BorrowedFd<'a>>; 3],
     /// Where its processes note when their steps ended.
     pub(crate) clock: &'a Clock,
 }
@@ -171,7 +173,7 @@ fn clone(
 ) -> Result<(i32, OwnedFd)> {
     let clock = surroundings.clock.places(plan.init.len());
     let cgroups = if plan.init.contains(&Step::EnterCgroups) { surroundings.entries()? } else { Vec::new() };
-    let context = Context { fds, root: plan.root, cgroups: &cgroups, channel, clock };
+    let context = Context { fds, root: plan.root, cgroups: &cgroups, streams: surroundings.streams, channel, clock };
     let init = Clone3 { flags: flags(&plan.topology.new), cgroup: surroundings.birthplace };
     let hop = plan.topology.hop_joins.is_some();
     let forked = child::spawn(&plan.init, hop.then_some(&plan.hop[..]), init, &context);

@@ -29,11 +29,15 @@ fn hook_text(hook: &crate::hook::HookStep) -> String {
 
 /// What a failed step says; of a hook also what it printed.
 pub(crate) fn describe(step: &Step, failure: Failure, printed: &[u8]) -> Error {
+    cause(step, failure, printed).with_operation(step.to_string())
+}
+
+fn cause(step: &Step, failure: Failure, printed: &[u8]) -> Error {
     let Failure { errno, detail } = failure;
     let plain = || Error::system(step, errno);
     let ours = |why: &str| Error::new(ErrorKind::InvalidSpec, format!("{step}: {why}")).with_errno(errno);
     match (step, detail) {
-        (Step::Attempt { step, .. }, _) => describe(step, failure, printed),
+        (Step::Attempt { step, .. }, _) => cause(step, failure, printed),
         (Step::FindProgram(program) | Step::Execute(program), _) => missing_program(step, program, errno),
         (Step::Account(account), process::CWD_FAILED) => Error::system(
             format!("chdir to cwd ({:?}) set in config.json failed", account.cwd.to_string_lossy()),

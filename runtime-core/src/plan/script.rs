@@ -40,6 +40,8 @@ pub struct CreateOptions {
     pub no_new_keyring: bool,
     /// `--preserve-fds`, with those of LISTEN_FDS: how many descriptors from 3 on the program keeps.
     pub preserve_fds: u32,
+    /// The caller has given standard streams, which are not its own.
+    pub own_streams: bool,
 }
 
 /// The process that `create` makes: the container's first.
@@ -83,6 +85,7 @@ pub fn create(spec: &Spec, host: &Host, cgroup: Cgroup, rdt: Option<Rdt>, option
     }
 
     let mut init = vec![Step::DieWithParent, Step::ResetSignals, Step::Umask(0)];
+    init.extend(options.own_streams.then_some(Step::StandardStreams));
 
     // What is done from outside comes before all else: no instruction of the container runs outside of its limits.
     let maps = if new_user_namespace { Some(new_maps(linux, host)?) } else { None };
@@ -278,6 +281,8 @@ pub struct ExecTarget {
     pub preserve_fds: u32,
     /// `--no-new-keyring` of `create`.
     pub no_new_keyring: bool,
+    /// The caller has given standard streams, which are not its own.
+    pub own_streams: bool,
 }
 
 /// The process that `exec` makes: another one in a container that exists.
@@ -295,6 +300,7 @@ pub fn exec(process: &Process, host: &Host, target: ExecTarget) -> Result<Plan> 
     let handle = open.add(Open::Process { pid: target.pid });
 
     let mut init = vec![Step::DieWithParent, Step::ResetSignals, Step::Umask(0)];
+    init.extend(target.own_streams.then_some(Step::StandardStreams));
     let mut at_birth = Vec::from_iter(oom_score_adj(process, host, has(Kind::User)));
     match target.cgroups {
         CgroupEntry::Born => {}

@@ -108,6 +108,8 @@ pub enum Step {
         fifo: FdIndex,
     },
 
+    /// Have the descriptors that the caller gave as 0, 1 and 2.
+    StandardStreams,
     /// Enter the cgroups in which it could not be born: those of v1.
     EnterCgroups,
 
@@ -392,6 +394,7 @@ impl fmt::Display for Step {
             Step::Rendezvous(signal) => write!(f, "wait for the parent ({signal})"),
             Step::Detach { .. } => write!(f, "leave the parent"),
             Step::AwaitStart { .. } => write!(f, "wait for start"),
+            Step::StandardStreams => write!(f, "take the given standard streams"),
             Step::EnterCgroups => write!(f, "enter its cgroups"),
             Step::Join { kind, .. } => write!(f, "join {kind} namespace"),
             Step::JoinProcess { kinds, .. } => write!(f, "join the container's namespaces ({})", list(kinds)),

@@ -38,57 +38,33 @@ pub(crate) use seccomp::{
 };
 pub use types::*;
 
-use crate::sys::Errno;
-use crate::{Error, ErrorKind, Result, files};
+use crate::{Error, Result};
 use json::{Json, Node, broken};
 
 /// The version of the specification that Orlop implements.
 pub const OCI_VERSION: &str = "1.3.0";
 
-/// A bundle's configuration, and what remains of its file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loaded {
-    /// The configuration.
-    pub spec: Spec,
-    /// What was read although it is not as it should be: one line each, beginning with a JSON pointer.
-    pub warnings: Vec<String>,
-    /// The file's bytes.
-    pub raw: Vec<u8>,
-}
-
 impl Spec {
-    /// Reads `config.json` of a bundle (`bundle.md`).
-    ///
-    /// # Errors
-    /// The file can't be read, is not JSON (with line and column), or holds a value that is refused (with its pointer).
-    pub fn load(bundle: &Path) -> Result<Loaded> {
-        let file = bundle.join("config.json");
-        let failed = |errno: Errno| match errno {
-            // runc's text.
-            Errno(libc::ENOENT) => {
-                Error::new(ErrorKind::InvalidSpec, format!("JSON specification file {} not found", file.display()))
-            }
-            _ => Error::system(format_args!("read {}", file.display()), errno),
-        };
-        let raw = files::read(&file).map_err(failed)?;
-        let bundle = std::path::absolute(bundle).map_err(|error| failed(error.into()))?;
-        let (spec, warnings) = parse(&raw, &bundle, file.display())?;
-        Ok(Loaded { spec, warnings, raw })
-    }
-
     /// Reads a configuration. Relative paths in it are taken from `bundle`, which is absolute. The second value are
-    /// warnings, see [`Loaded::warnings`].
+    /// warnings: what was read although it is not as it should be, one line each, beginning with a JSON pointer.
     ///
     /// # Errors
     /// The text is not JSON (with line and column), or holds a value that is refused (with its pointer).
     pub fn from_slice(json: &[u8], bundle: &Path) -> Result<(Spec, Vec<String>)> {
-        parse(json, bundle, "config.json")
+        Spec::parse(json, bundle, "config.json")
+    }
+
+    /// Reads a configuration that is called `what`.
+    pub(crate) fn parse(text: &[u8], bundle: &Path, what: impl std::fmt::Display) -> Result<(Spec, Vec<String>)> {
+        let json = Json::parse(text, what)?;
+        let mut warnings = Vec::new();
+        Ok((spec(Node::root(&json), bundle, &mut warnings)?, warnings))
     }
 }
 
 impl Process {
     /// Reads a process on its own: the document of `exec --process`. The second value are warnings, see
-    /// [`Loaded::warnings`].
+    /// [`Spec::from_slice`].
     ///
     /// # Errors
     /// As [`Spec::from_slice`].
@@ -138,13 +114,6 @@ pub fn sysctl_path(key: &str) -> String {
         Some(first) if key.as_bytes()[first] == b'.' => linux::swap_separators(key),
         _ => key.to_owned(),
     }
-}
-
-fn parse(text: &[u8], bundle: &Path, what: impl std::fmt::Display) -> Result<(Spec, Vec<String>)> {
-    let json = Json::parse(text, what)?;
-    let mut warnings = Vec::new();
-    let root = Node::root(&json);
-    Ok((spec(root, bundle, &mut warnings)?, warnings))
 }
 
 fn spec(at: Node<'_>, bundle: &Path, warnings: &mut Vec<String>) -> Result<Spec> {

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::ErrorKind;
 
 const BUNDLE: &str = "/bundle";
 
@@ -149,7 +150,7 @@ fn broken_json_is_named_with_line_and_column() {
         let error = Spec::from_slice(&text, Path::new(BUNDLE)).unwrap_err().to_string();
         assert!(error.starts_with("parse config.json: ") && error.contains(" at line 1 column "), "{error}");
     }
-    let error = Spec::load(Path::new("/nonexistent")).unwrap_err();
+    let error = crate::Bundle::load("/nonexistent").unwrap_err();
     assert_eq!(error.to_string(), "JSON specification file /nonexistent/config.json not found");
 }
 

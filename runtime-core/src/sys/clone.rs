@@ -1,6 +1,8 @@
 //! New processes and their handles: clone3(2), pidfd_open(2), waitid(2).
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 
 use super::{Errno, Result, call, call_fd, raw, retry};
 
@@ -114,6 +116,30 @@ pub fn wait_exit(pidfd: BorrowedFd<'_>) -> Result<i32> {
     match info.si_code {
         libc::CLD_EXITED => Ok(status),
         libc::CLD_KILLED | libc::CLD_DUMPED => Ok(128 + status),
+        _ => Err(Errno(libc::ECHILD)),
+    }
+}
+
+/// waitid(2) for the end of a child: how it ended, or `None` where WNOHANG is among the flags and it has not.
+///
+/// With WNOWAIT it stays a zombie, and can be asked again.
+pub fn wait_child(pidfd: BorrowedFd<'_>, flags: i32) -> Result<Option<ExitStatus>> {
+    let flags = libc::WEXITED | WALL | flags;
+    // SAFETY: all-zero is a valid siginfo_t.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let address = &raw mut info as usize;
+    // SAFETY: `info` outlives the call and has the layout that the kernel writes.
+    retry(|| unsafe { call(libc::SYS_waitid, [libc::P_PIDFD as usize, raw(pidfd), address, flags as usize, 0, 0]) })?;
+    // SAFETY: waitid(2) succeeded: the SIGCHLD part of the union is filled in, or all is zero.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    if pid == 0 {
+        return Ok(None);
+    }
+    // As wait(2) tells it, which is what std takes.
+    match info.si_code {
+        libc::CLD_EXITED => Ok(Some(ExitStatus::from_raw((status & 0xff) << 8))),
+        libc::CLD_KILLED => Ok(Some(ExitStatus::from_raw(status))),
+        libc::CLD_DUMPED => Ok(Some(ExitStatus::from_raw(status | 0x80))),
         _ => Err(Errno(libc::ECHILD)),
     }
 }

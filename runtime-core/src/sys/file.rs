@@ -182,6 +182,24 @@ pub fn dup_onto(fd: BorrowedFd<'_>, number: i32) -> Result<()> {
     retry(|| unsafe { call(libc::SYS_dup3, [raw(fd), number as usize, 0, 0, 0, 0]) }).map(drop)
 }
 
+/// dup3(2) onto 0, 1 and 2, in a process of its own. A stream that is none stays.
+///
+/// Some may be at one of these places already, even at each other's: those are first brought above, fcntl(2) F_DUPFD_CLOEXEC.
+pub fn become_standard_streams(streams: [Option<BorrowedFd<'_>>; 3]) -> Result<()> {
+    let mut above = streams.map(|fd| fd.map(raw));
+    for fd in above.iter_mut().flatten().filter(|fd| **fd <= 2) {
+        // SAFETY: no pointers.
+        *fd = retry(|| unsafe { call(libc::SYS_fcntl, [*fd, libc::F_DUPFD_CLOEXEC as usize, 3, 0, 0, 0]) })?;
+    }
+    for (number, fd) in above.iter().enumerate() {
+        if let Some(fd) = *fd {
+            // SAFETY: no pointers.
+            retry(|| unsafe { call(libc::SYS_dup3, [fd, number, 0, 0, 0, 0]) })?;
+        }
+    }
+    Ok(())
+}
+
 /// dup3(2): `number` leads to what `fd` leads to, and still closes at execve(2).
 pub fn replace(number: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> Result<()> {
     let args = [raw(fd), raw(number), libc::O_CLOEXEC as usize, 0, 0, 0];

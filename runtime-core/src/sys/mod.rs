@@ -24,7 +24,7 @@ mod tty;
 
 pub use bpf::*;
 pub(crate) use clone::clone3_and_run;
-pub use clone::{Clone3, pidfd_getfd, pidfd_open, pidfd_send_signal, wait_exit};
+pub use clone::{Clone3, pidfd_getfd, pidfd_open, pidfd_send_signal, wait_child, wait_exit};
 pub use cred::*;
 pub use dir::{Entry, read_entries};
 pub use errno::{Errno, Result};

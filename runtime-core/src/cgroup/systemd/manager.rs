@@ -7,7 +7,7 @@ use std::time::Duration;
 use zbus::{ObjectPath, Variant};
 
 use super::bus::{Bus, Method, Refusal, SIGNAL, sockets_of};
-use super::{Manager, Property, Socket, TransientUnit, Unit};
+use super::{Manager, Property, Socket, TransientUnit, Unit, UserBus};
 use crate::sys::{self, Errno};
 use crate::{Error, ErrorKind, Result};
 
@@ -31,7 +31,7 @@ impl Manager {
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] where systemd is not running; [`ErrorKind::Timeout`] when it does not answer.
-    pub fn probe() -> Result<Manager> {
+    pub fn probe(bus: &UserBus) -> Result<Manager> {
         let user = match std::fs::symlink_metadata(BOOTED) {
             Ok(metadata) if metadata.is_dir() => metadata.uid() != sys::geteuid(),
             _ => {
@@ -39,7 +39,7 @@ impl Manager {
                 return Err(Error::new(ErrorKind::Unsupported, format!("--systemd-cgroup: {reason}")));
             }
         };
-        let sockets = if user { user_sockets()? } else { system_sockets() };
+        let sockets = if user { user_sockets(bus)? } else { system_sockets() };
         let mut systemd = Systemd::connect(&sockets)?;
         let version = systemd.manager_property("Version")?;
         let version = version_of(&version)
@@ -54,11 +54,10 @@ fn system_sockets() -> Vec<Socket> {
     vec![Socket::Bus("/run/dbus/system_bus_socket".into()), Socket::Private("/run/systemd/private".into())]
 }
 
-/// Only for who has no more rights than whoever set the environment.
-fn user_sockets() -> Result<Vec<Socket>> {
-    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let mut sockets = variable("DBUS_SESSION_BUS_ADDRESS").map_or_else(Vec::new, |address| sockets_of(&address));
-    let directory = variable("XDG_RUNTIME_DIR").map(PathBuf::from).or_else(|| match sys::geteuid() {
+/// Only for who has no more rights than whoever set the environment from which the address may come.
+fn user_sockets(bus: &UserBus) -> Result<Vec<Socket>> {
+    let mut sockets = bus.address.as_deref().map_or_else(Vec::new, sockets_of);
+    let directory = bus.runtime_directory.clone().or_else(|| match sys::geteuid() {
         0 => None,
         uid => Some(PathBuf::from(format!("/run/user/{uid}"))),
     });

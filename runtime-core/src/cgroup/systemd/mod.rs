@@ -39,6 +39,16 @@ pub(super) use properties::{device_properties, properties};
 
 use crate::{Error, Result};
 
+/// Where an ordinary user's own systemd is reached. The library does not read the environment: who trusts his own says what is in
+/// it. Nothing of it is looked at where the machine's systemd is the caller's.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UserBus {
+    /// `DBUS_SESSION_BUS_ADDRESS`: a D-Bus address.
+    pub address: Option<String>,
+    /// `XDG_RUNTIME_DIR`, which holds the sockets `bus` and `systemd/private`. `None`: /run/user/UID.
+    pub runtime_directory: Option<PathBuf>,
+}
+
 /// A systemd that answers: the machine's, or that of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manager {

@@ -2,32 +2,39 @@
 //!
 //! This file says in which order the other rooms do their work. It holds no mechanism of its own.
 
+mod create;
+mod options;
+mod process;
+
 use std::collections::BTreeMap;
-use std::ffi::CString;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::cgroup::{self, systemd::Manager};
+use self::create::{Draft, check_console, check_preserved, make, probe, remaining_cgroup, socket};
+pub use self::options::{Console, CreateOptions, ExecOptions, Stdio, Stream};
+pub use self::process::Process;
+use crate::bundle::Bundle;
+use crate::cgroup::{self, systemd::UserBus};
 use crate::child::{Message, REPORT_MAX};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
 use crate::hook;
-use crate::host::{Host, setgroups_allowed};
-use crate::intel_rdt::{self, Rdt, Resctrl};
-use crate::launch::{self, Moment, Surroundings};
+use crate::host::setgroups_allowed;
+use crate::intel_rdt;
+use crate::launch::{self, Surroundings};
 use crate::namespace::{JOIN_ORDER, Kind};
-use crate::plan::{self, CgroupEntry, Plan, Step};
+use crate::plan::{self, CgroupEntry, Plan};
 use crate::processes;
-use crate::spec::{self, Loaded, Namespace, Spec};
-use crate::state::{self, Directory, Init, Record, Status};
+use crate::spec::{self, Spec};
+use crate::state::{self, Directory, Record, Status};
 use crate::sys;
 use crate::trace::{By, Clock, span};
 use crate::user_mapping::{Known, parse_map};
@@ -51,73 +58,12 @@ pub struct Container {
     directory: Directory,
     record: Record,
     warnings: Vec<String>,
-    init: Option<OwnedFd>,
-    master: Option<OwnedFd>,
-}
-
-/// What `create` wants beside the bundle.
-#[derive(Debug, Clone, Default)]
-pub struct CreateOptions {
-    /// Who gets the terminal, when the configuration asks for one.
-    pub console: Console,
-    /// Move the root over `/` instead of pivoting: for a host whose root is a ramfs.
-    pub no_pivot: bool,
-    /// Leave the session keyring as it is.
-    pub no_new_keyring: bool,
-    /// How many descriptors from 3 on the program keeps. They are open and not close-on-exec.
-    pub preserve_fds: u32,
-    /// Whether the container must do without cgroups, or without some, where the caller may not make them and the
-    /// configuration asks for none (`--rootless`). `None`: found out.
-    pub rootless: Option<bool>,
-    /// How many more it keeps for socket activation: it gets `LISTEN_FDS` and `LISTEN_PID`, sd_listen_fds(3).
-    pub listen_fds: u32,
-    /// systemd makes the cgroup, as a unit. Later calls know it from the state.
-    pub systemd_cgroup: bool,
-}
-
-/// Who gets the master of a container's terminal.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Console {
-    /// Nobody asked: without a terminal the process has the caller's standard streams; with one the caller gets the master.
-    #[default]
-    Caller,
-    /// Nobody could: a process that wants a terminal is refused.
-    Nobody,
-    /// Whoever listens on this UNIX socket.
-    Socket(PathBuf),
-}
-
-/// What `exec` runs, and how.
-#[derive(Debug, Clone)]
-pub struct ExecOptions {
-    /// The process.
-    pub process: spec::Process,
-    /// Who gets the terminal.
-    pub console: Console,
-    /// How many descriptors from 3 on the program keeps.
-    pub preserve_fds: u32,
-    /// Enter a paused container too: the process stands still until the container is resumed.
-    pub ignore_paused: bool,
-    /// Cgroups below the container's, which must exist: (v1 controller or empty for all hierarchies, path). Empty: the
-    /// container's own.
-    pub cgroups: Vec<(String, String)>,
-}
-
-/// A process that `exec` has made: its program runs.
-#[derive(Debug)]
-pub struct Exec {
-    /// In the caller's pid namespace.
-    pub pid: i32,
-    /// Its handle; it is a child of the caller.
-    pub pidfd: OwnedFd,
-    /// The master of its terminal, where the caller is to have it.
-    pub master: Option<OwnedFd>,
-    /// What was left out, and why.
-    pub warnings: Vec<String>,
+    init: Option<Process>,
 }
 
 /// What [`Container::watch`] tells.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Event {
     /// The kernel found no more memory for the container, and ended a process unless that is switched off.
     OutOfMemory,
@@ -127,6 +73,7 @@ pub enum Event {
 
 /// A container's state (`runtime.md`, *State*), with what runc adds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 #[serde(rename_all = "camelCase")]
 pub struct State {
     /// `ociVersion` of the configuration.
@@ -162,30 +109,32 @@ impl Containers {
         Ok(Containers { directory })
     }
 
-    /// Makes a container from a bundle. Its first process then waits for [`Container::start`].
+    /// Makes a container. Its first process then waits for [`Container::start`].
     ///
-    /// The process is a child of the calling process. Nothing is left of a container that can't be made.
+    /// The process is a child of the calling process: [`Container::init`]. Nothing is left of a container that can't be made.
+    ///
+    /// May be called by any thread, by several at once. Of the caller nothing is changed but, for the time of the call
+    /// and for this thread alone: its signals are blocked while it clones, and where the container joins a pid namespace its
+    /// children would be in that one.
     ///
     /// # Errors
     /// What the configuration asks for that is wrong, unknown or impossible; [`ErrorKind::Exists`],
     /// [`ErrorKind::InvalidId`]; [`ErrorKind::Program`] when there is no such program.
-    pub fn create(&self, id: &str, bundle: &Path, options: &CreateOptions) -> Result<Container> {
-        let draft = Draft::new(&self.directory, id, bundle, options)?;
-        let Draft { loaded, plan, mut record } = draft;
-
+    pub fn create(&self, id: &str, bundle: &Bundle, options: CreateOptions) -> Result<Container> {
+        let Draft { plan, mut record } = Draft::new(&self.directory, id, bundle, &options)?;
+        let streams = options.stdio.open()?;
         let directory = Directory::create(&self.directory, id)?;
-        let made = make(&directory, &loaded, &plan, &mut record);
-        let (init, master) = match made {
-            Ok(made) => made,
+        match make(&directory, bundle, &plan, &streams, &mut record) {
+            Ok(made) => {
+                let init = Some(Process::new(made, Vec::new()));
+                Ok(Container { directory, record, warnings: plan.warnings, init })
+            }
             Err(error) => {
                 // The error that is told is the first one.
                 let _ = directory.remove();
-                return Err(error);
+                Err(error)
             }
-        };
-        let mut warnings = loaded.warnings;
-        warnings.extend(plan.warnings);
-        Ok(Container { directory, record, warnings, init: Some(init), master })
+        }
     }
 
     /// A container that exists.
@@ -196,7 +145,7 @@ impl Containers {
         state::check_id(id)?;
         let directory = Directory(self.directory.join(id));
         let record = directory.read_state()?;
-        Ok(Container { directory, record, warnings: Vec::new(), init: None, master: None })
+        Ok(Container { directory, record, warnings: Vec::new(), init: None })
     }
 
     /// All containers, by id. One that vanishes meanwhile, or whose state can't be read, is left out.
@@ -245,7 +194,7 @@ impl Containers {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when there is nothing; [`ErrorKind::System`].
-    pub fn delete_remains(&self, id: &str) -> Result<()> {
+    pub fn delete_remains(&self, id: &str, bus: &UserBus) -> Result<()> {
         state::check_id(id)?;
         let directory = Directory(self.directory.join(id));
         if !directory.0.is_dir() {
@@ -253,7 +202,7 @@ impl Containers {
         }
         // Before there is a state nothing is made. Of one that can't be read the configuration says where processes are.
         if directory.0.join("state.json").exists()
-            && let Ok(cgroup) = remaining_cgroup(&directory, id)
+            && let Ok(cgroup) = remaining_cgroup(&directory, id, bus)
         {
             cgroup.kill_all(libc::SIGKILL)?;
             let _ = cgroup.stop();
@@ -267,262 +216,13 @@ impl Containers {
 ///
 /// # Errors
 /// As [`Containers::create`], as far as they can be known without doing anything.
-pub fn plan_bundle(directory: &Path, id: &str, bundle: &Path, options: &CreateOptions) -> Result<Plan> {
-    let draft = Draft::new(directory, id, bundle, options)?;
-    let mut plan = draft.plan;
-    plan.warnings = draft.loaded.warnings.into_iter().chain(plan.warnings).collect();
-    Ok(plan)
-}
-
-/// A container that is decided, and of which nothing exists.
-struct Draft {
-    loaded: Loaded,
-    plan: Plan,
-    record: Record,
-}
-
-impl Draft {
-    fn new(parent: &Path, id: &str, bundle: &Path, options: &CreateOptions) -> Result<Self> {
-        state::check_id(id)?;
-        check_preserved(options.preserve_fds + options.listen_fds)?;
-        let bundle = absolute(bundle)?;
-        let reading = span(|| "read config.json");
-        let mut loaded = Spec::load(&bundle)?;
-        drop(reading);
-        let spec = &mut loaded.spec;
-        check_rootfs(&spec.root.path)?;
-        listen(spec, options.listen_fds)?;
-        check_console(spec.process.as_ref(), &options.console)?;
-        let host = probe()?;
-        let _span = span(|| "plan");
-        let rootless = options.rootless.unwrap_or_else(|| is_rootless(&host));
-        let manager = options.systemd_cgroup.then(Manager::probe).transpose()?;
-        let cgroup = plan_cgroup(spec, id, &host, rootless, manager.as_ref())?;
-        let rdt = plan_rdt(spec, id)?;
-        let mut record = record(spec, id, &bundle, &host, &cgroup, options);
-        record.rdt = rdt.as_ref().map(intel_rdt::unfinished);
-        let directory = Directory(parent.join(id));
-        let options = plan::CreateOptions {
-            id: id.to_owned(),
-            bundle: bundle.to_string_lossy().into_owned(),
-            state_directory: directory.as_cstring(),
-            console_socket: socket(&options.console)?,
-            no_pivot: options.no_pivot,
-            no_new_keyring: options.no_new_keyring,
-            preserve_fds: options.preserve_fds + options.listen_fds,
-        };
-        let plan = plan::create(spec, &host, cgroup, rdt, &options)?;
-        Ok(Draft { loaded, plan, record })
-    }
-}
-
-/// Whether permission for cgroups is not to be taken for granted.
-fn is_rootless(host: &Host) -> bool {
-    host.euid != 0 || host.in_user_namespace
-}
-
-/// The facts about the machine.
-fn probe() -> Result<Host> {
-    let _span = span(|| "probe the machine");
-    Host::probe()
-}
-
-fn plan_cgroup(
-    spec: &Spec,
+pub fn plan_bundle(
+    directory: &Path,
     id: &str,
-    host: &Host,
-    rootless: bool,
-    systemd: Option<&Manager>,
-) -> Result<cgroup::Cgroup> {
-    let options = cgroup::Options {
-        owner: cgroup::owner(spec),
-        skip_devices: host.in_user_namespace,
-        rootless,
-        systemd: systemd.map(|manager| cgroup::systemd::Options { manager, annotations: &spec.annotations }),
-    };
-    cgroup::plan(&spec.linux, id, &host.cgroup, options)
-}
-
-fn plan_rdt(spec: &Spec, id: &str) -> Result<Option<Rdt>> {
-    let Some(wanted) = &spec.linux.intel_rdt else { return Ok(None) };
-    let resctrl = Resctrl::find()?;
-    let existing = resctrl.existing(wanted, id)?;
-    intel_rdt::plan(wanted, id, &resctrl, &existing).map(Some)
-}
-
-/// The cgroup of a container whose state says nothing.
-fn remaining_cgroup(directory: &Directory, id: &str) -> Result<cgroup::Record> {
-    let (spec, _) = Spec::from_slice(&directory.read_config()?, &directory.0)?;
-    let host = Host::probe()?;
-    let systemd = spec.linux.cgroups_path.as_deref().is_some_and(cgroup::systemd::is_meant_by);
-    let manager = systemd.then(Manager::probe).transpose()?;
-    Ok(cgroup::Record::from(&plan_cgroup(&spec, id, &host, is_rootless(&host), manager.as_ref())?))
-}
-
-fn record(
-    spec: &Spec,
-    id: &str,
-    bundle: &Path,
-    host: &Host,
-    cgroup: &cgroup::Cgroup,
+    bundle: &Bundle,
     options: &CreateOptions,
-) -> Record {
-    let namespaces = &spec.linux.namespaces;
-    Record {
-        version: state::VERSION,
-        oci_version: spec.oci_version.clone(),
-        id: id.to_owned(),
-        bundle: bundle.to_owned(),
-        rootfs: spec.root.path.clone(),
-        created: state::now(),
-        annotations: spec.annotations.clone(),
-        owner: host.euid,
-        cgroup: cgroup::Record::from(cgroup),
-        rdt: None,
-        namespaces: JOIN_ORDER
-            .into_iter()
-            .filter(|kind| *kind.of(namespaces) != Namespace::Host)
-            .map(|kind| kind.name().to_owned())
-            .collect(),
-        no_new_keyring: options.no_new_keyring,
-        personality: spec.linux.personality,
-        memory_policy: spec.linux.memory_policy.as_ref().map(|p| (p.mode, p.nodes.clone())),
-        has_process: spec.process.is_some(),
-        has_poststart: !spec.hooks.poststart.is_empty(),
-        has_poststop: !spec.hooks.poststop.is_empty(),
-        late_steps: Vec::new(),
-        init: None,
-    }
-}
-
-/// Every effect of `create`, in order. What can be undone only with the state's help comes after the state.
-fn make(
-    directory: &Directory,
-    loaded: &Loaded,
-    plan: &Plan,
-    record: &mut Record,
-) -> Result<(OwnedFd, Option<OwnedFd>)> {
-    directory.write_config(&loaded.raw)?;
-    if let Some(program) = filter(plan) {
-        directory.write_seccomp(program)?;
-    }
-    record.late_steps = launch::late_steps(&plan.init);
-    directory.write_state(record)?;
-    let Some(cgroup) = &plan.cgroup else { unreachable!("a plan of create has a cgroup") };
-    let groups = plan.rdt.as_ref().map(|rdt| &rdt.record);
-    let made = plan.rdt.as_ref().map(intel_rdt::unfinished);
-    plan.rdt.as_ref().map_or(Ok(()), intel_rdt::create)?;
-    let making = span(|| "make cgroup");
-    let created = cgroup::create(cgroup, &mut |parents| {
-        record.cgroup.parents = parents.to_vec();
-        directory.write_state(record)
-    });
-    drop(making);
-    let clock = Clock::new(plan, Some(&directory.clock()));
-    let launched = created.and_then(|created| {
-        record.cgroup.clone_from(&created.record);
-        let birthplace = created.unified.as_ref().map(OwnedFd::as_fd);
-        launch::launch(
-            plan,
-            &Surroundings { cgroup: &created.record, rdt: groups, birthplace, clock: &clock },
-            &mut |moment, pid| match moment {
-                Moment::Working => {
-                    {
-                        let _span = span(|| "attach the device program");
-                        created.attach_devices(cgroup)?;
-                    }
-                    record.init = Some(Init::of(pid)?);
-                    // Once that counts, a class of service that the configuration names stays.
-                    record.rdt = groups.cloned();
-                    directory.prepare_state(record)
-                }
-                Moment::Ready => directory.commit_state(),
-            },
-        )
-        .inspect_err(|_| {
-            // Hooks may have put processes there.
-            let _ = record.cgroup.kill_all(libc::SIGKILL);
-            let _ = record.cgroup.stop();
-            let _ = record.cgroup.remove();
-        })
-    });
-    match launched {
-        Ok(launched) => Ok((launched.pidfd, launched.master)),
-        Err(error) => {
-            made.iter().for_each(|made| _ = made.remove());
-            Err(error)
-        }
-    }
-}
-
-/// The system call filter that a plan installs.
-fn filter(plan: &Plan) -> Option<&crate::seccomp::Program> {
-    plan.init.iter().find_map(|step| match step {
-        Step::Seccomp(program) | Step::SeccompListener(program) => Some(program),
-        _ => None,
-    })
-}
-
-fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).map_err(|e| Error::system(format!("find {}", path.display()), e.into()))
-}
-
-fn check_rootfs(path: &Path) -> Result<()> {
-    match fs::metadata(path) {
-        Ok(meta) if meta.is_dir() => Ok(()),
-        Ok(_) => Err(Error::refused("/root/path", format!("{} is not a directory", path.display()))),
-        Err(e) => Err(Error::refused("/root/path", format!("{}: {}", path.display(), sys::Errno::from(e)))),
-    }
-}
-
-/// The descriptors of socket activation come with their count; the pid is the program's own.
-fn listen(spec: &mut Spec, count: u32) -> Result<()> {
-    if count == 0 {
-        return Ok(());
-    }
-    if let Some(process) = &mut spec.process {
-        for variable in [format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()] {
-            process.env.push(CString::new(variable).map_err(|e| Error::refused("/process/env", e))?);
-        }
-    }
-    Ok(())
-}
-
-fn check_console(process: Option<&spec::Process>, console: &Console) -> Result<()> {
-    let terminal = process.is_some_and(|p| p.terminal);
-    match console {
-        Console::Socket(_) if !terminal => {
-            Err(Error::new(ErrorKind::InvalidSpec, "cannot use console socket if runc will not detach or allocate tty"))
-        }
-        Console::Nobody if terminal => Err(Error::new(
-            ErrorKind::InvalidSpec,
-            "cannot allocate tty if runc will detach without setting console socket",
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// A descriptor that the caller has not opened would be one of ours, and the container would get that: ours are all
-/// close-on-exec.
-fn check_preserved(count: u32) -> Result<()> {
-    match (3..3 + count as i32).find(|&number| !sys::survives_exec(number)) {
-        Some(number) => {
-            let text = format!("unable to stat preserved-fd {number} (of {count})");
-            Err(Error::new(ErrorKind::InvalidSpec, text))
-        }
-        None => Ok(()),
-    }
-}
-
-fn socket(console: &Console) -> Result<Option<CString>> {
-    match console {
-        Console::Caller | Console::Nobody => Ok(None),
-        Console::Socket(path) => {
-            let path = absolute(path)?;
-            let path = CString::new(path.as_os_str().as_bytes());
-            path.map(Some).map_err(|e| Error::new(ErrorKind::InvalidSpec, format!("console socket: {e}")))
-        }
-    }
+) -> Result<impl fmt::Display + use<>> {
+    Draft::new(directory, id, bundle, options).map(|draft| draft.plan)
 }
 
 impl Container {
@@ -538,21 +238,24 @@ impl Container {
         &self.warnings
     }
 
-    /// The first process in the caller's pid namespace. `None`: it was never made.
+    /// The first process, for the program that made the container: its child.
     #[must_use]
-    pub fn init_pid(&self) -> Option<i32> {
-        self.record.init.map(|init| init.pid)
-    }
-
-    /// The handle of the first process, for who made the container: it polls as readable when the process has ended.
-    #[must_use]
-    pub fn init_pidfd(&self) -> Option<&OwnedFd> {
+    pub fn init(&self) -> Option<&Process> {
         self.init.as_ref()
     }
 
-    /// The master of the terminal, for who made the container with [`Console::Caller`].
+    /// A handle of the first process, for anybody: it polls as readable when the process has ended, pidfd_open(2). `None`: it
+    /// has. Only who made it learns how it ended ([`Process::wait`]).
+    ///
+    /// # Errors
+    /// [`ErrorKind::System`].
+    pub fn open_init(&self) -> Result<Option<OwnedFd>> {
+        self.record.init.map_or(Ok(None), |init| init.open())
+    }
+
+    /// The master of the terminal, for who made the container with [`Console::Caller`]. Once.
     pub fn take_master(&mut self) -> Option<OwnedFd> {
-        self.master.take()
+        self.init.as_mut()?.take_master()
     }
 
     /// The bundle's directory.
@@ -676,7 +379,7 @@ impl Container {
     /// # Errors
     /// [`ErrorKind::WrongStatus`] when the container is stopped or paused; [`ErrorKind::Program`] when there is no such
     /// program.
-    pub fn exec(&self, options: &ExecOptions) -> Result<Exec> {
+    pub fn exec(&self, options: ExecOptions) -> Result<Process> {
         let wrong = |text: &str| Err(Error::new(ErrorKind::WrongStatus, text));
         match self.status()? {
             Status::Stopped | Status::Creating => return wrong("cannot exec in a stopped container"),
@@ -686,7 +389,7 @@ impl Container {
             _ => {}
         }
         check_preserved(options.preserve_fds)?;
-        check_console(Some(&options.process), &options.console)?;
+        check_console(Some(&options.process), &options.console, &options.stdio)?;
         let Some(init) = self.record.init else { return wrong("cannot exec in a stopped container") };
         let host = probe()?;
         let seccomp = self.directory.read_seccomp()?;
@@ -714,7 +417,9 @@ impl Container {
             console_socket: socket(&options.console)?,
             preserve_fds: options.preserve_fds,
             no_new_keyring: self.record.no_new_keyring,
+            own_streams: !options.stdio.is_inherited(),
         };
+        let streams = options.stdio.open()?;
         let planning = span(|| "plan");
         let moved = self
             .record
@@ -732,7 +437,13 @@ impl Container {
             let clock = Clock::new(plan, None);
             launch::launch(
                 plan,
-                &Surroundings { cgroup: &cgroup, rdt: self.record.rdt.as_ref(), birthplace, clock: &clock },
+                &Surroundings {
+                    cgroup: &cgroup,
+                    rdt: self.record.rdt.as_ref(),
+                    birthplace,
+                    streams: streams.as_fds(),
+                    clock: &clock,
+                },
                 &mut |_, _| Ok(()),
             )
         };
@@ -747,7 +458,7 @@ impl Container {
             }
             (result, _) => result?,
         };
-        Ok(Exec { pid: launched.pid, pidfd: launched.pidfd, master: launched.master, warnings: plan.warnings })
+        Ok(Process::new(launched, plan.warnings))
     }
 
     /// What the container's own user namespace has, where it has one.
@@ -863,6 +574,8 @@ impl Container {
         self.record.rdt.as_ref().map_or(Ok(()), intel_rdt::Record::remove)?;
         drop(removing);
         self.directory.remove()?;
+        // It would stay a zombie.
+        self.init.as_ref().map(Process::try_wait);
         let warnings = self.poststop(hooks);
         stopped.map(|()| warnings)
     }
