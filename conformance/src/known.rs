@@ -141,6 +141,7 @@ pub(crate) const KNOWN: &[Known] = &[
     ),
     known("runc version 1.1.5", "cli/exec/bad-user-4294967296", "the number wraps around"),
     known("runc version 1.1.5", "cli/tty/long-socket-path", "connects by the path as it is"),
+    known("runc version 1.1.5", "spec/seccomp/notify-long-path", "connects by the path as it is"),
     known("runc version 1.1.5", "spec/domainname", "came with runc 1.2"),
     known("runc version 1.1.5", "spec/process/scheduler-*", "came with runc 1.2"),
     known("runc version 1.1.5", "spec/process/io-priority-*", "came with runc 1.2"),
@@ -393,9 +394,7 @@ pub(crate) const KNOWN: &[Known] = &[
     known("crun version 1.28", "spec/idmap/not-for-proc", "the message does not name the file system"),
     known("crun version 1.28", "spec/link/src-nofollow", "has an effect together with dest-nofollow alone"),
     known("crun version 1.28", "spec/filesystem/remount", "a remount needs a source"),
-    known("crun version 1.28", "spec/process/apparmor-profile", "accepted where there is no AppArmor"),
-    known("crun version 1.28", "spec/process/selinux-label", "the message does not name it"),
-    known("crun version 1.28", "spec/mount-label", "accepted where there is no SELinux"),
+    known("crun version 1.28", "spec/label/selinux", "the message does not name it"),
     known("crun version 1.28", "spec/process/affinity-initial", "execCPUAffinity of the configuration is not for exec"),
     known(
         "crun version 1.28",
@@ -450,6 +449,7 @@ pub(crate) const KNOWN: &[Known] = &[
     known("runc version 1.3", "cli/exec/additional-gids-short", "the group is there twice"),
     known("runc version 1.3", "cli/exec/bad-user-4294967296", "the number wraps around"),
     known("runc version 1.3", "cli/tty/long-socket-path", "connects by the path as it is"),
+    known("runc version 1.3", "spec/seccomp/notify-long-path", "connects by the path as it is"),
     known("runc version 1.3", "spec/process/memory-policy", "came with runc 1.4"),
     known("runc version 1.3", "spec/refused/rlimit-twice", "not checked"),
     known(
@@ -690,6 +690,7 @@ pub(crate) const KNOWN: &[Known] = &[
     known("crun version 1.28", "spec/filesystem/unknown", "texts of its own: the path without its slash"),
     known("crun version 1.28", "spec/userns/many-mappings", "the cgroup is left when create fails"),
     known("crun version 1.28", "spec/seccomp/notify-flags", "other flags do not go with a listener"),
+    known("crun version 1.28", "spec/seccomp/newer-calls", "they get what the profile says of all others: EPERM"),
     known("crun version 1.28", "spec/seccomp/notify", "the state for the agent has no pid and no path of the bundle"),
     known("crun version 1.28", "spec/seccomp/notify-agent-silent", "succeeds, though the agent has taken nothing"),
     known(
@@ -733,7 +734,6 @@ pub(crate) const MAY_SKIP: &[(&str, &str)] = &[
     ("runtime-tools/linux_mount_label", "needs SELinux"),
     ("runtime-tools/linux_process_apparmor_profile", "needs AppArmor"),
     ("runtime-tools/process_capabilities", "the machine's root has not every capability"),
-    ("spec/label/*", "written for a machine without SELinux"),
     ("faults/fixtures/*", "written for cgroup v1 where v2 is alone"),
     ("spec/net-device/*", "no kind of virtual device"),
     ("engines/docker/limit/blkio-weight", "this kernel has no blkio.weight"),

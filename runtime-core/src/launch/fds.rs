@@ -1,8 +1,10 @@
 //! What the parent opens before the clone.
 
 use std::ffi::{CStr, CString, OsStr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use crate::child;
 use crate::chroot::apply::{PROC_SUPER_MAGIC, new_filesystem};
@@ -69,7 +71,7 @@ fn one(what: &Open, before: &[OwnedFd]) -> sys::Result<OwnedFd> {
             let _reader = sys::openat(sys::CWD, path, libc::O_RDONLY | libc::O_NONBLOCK, 0)?;
             sys::openat(sys::CWD, path, libc::O_WRONLY, 0)
         }
-        Open::Socket(path) => connect(path),
+        Open::Socket(path) => Ok(connect(Path::new(OsStr::from_bytes(path.as_bytes())))?.into()),
     }
 }
 
@@ -115,18 +117,13 @@ fn namespace(path: &CStr, kind: Kind) -> sys::Result<OwnedFd> {
 }
 
 /// A socket's address holds 107 bytes: a longer path is entered by its directory's descriptor.
-fn connect(path: &CStr) -> sys::Result<OwnedFd> {
-    use std::os::fd::AsRawFd;
-    let path = std::path::Path::new(OsStr::from_bytes(path.to_bytes()));
-    let connected = if path.as_os_str().len() < 108 {
-        std::os::unix::net::UnixStream::connect(path)
-    } else {
-        let directory = std::fs::File::open(path.parent().unwrap_or(path))?;
-        let name = path.file_name().unwrap_or_default();
-        let short = std::path::Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
-        std::os::unix::net::UnixStream::connect(short)
-    };
-    Ok(connected?.into())
+pub(super) fn connect(path: &Path) -> sys::Result<UnixStream> {
+    if path.as_os_str().len() < 108 {
+        return Ok(UnixStream::connect(path)?);
+    }
+    let directory = std::fs::File::open(path.parent().unwrap_or(path))?;
+    let short = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string());
+    Ok(UnixStream::connect(short.join(path.file_name().unwrap_or_default()))?)
 }
 
 #[cfg(test)]

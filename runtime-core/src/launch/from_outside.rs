@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::Surroundings;
@@ -87,7 +86,7 @@ pub(super) fn notify_agent(plan: &Plan, pid: i32, pidfd: BorrowedFd<'_>, number:
         text(&agent.oci_version),
         text(&agent.metadata)
     );
-    let mut socket = UnixStream::connect(&agent.socket).map_err(|e| failed(e.into()))?;
+    let mut socket = super::fds::connect(&agent.socket).map_err(failed)?;
     // An agent that does not read must not hold the command up for ever.
     socket.set_write_timeout(Some(AGENT_PATIENCE)).map_err(|e| failed(e.into()))?;
     // All in one message if possible: most agents read once.

@@ -1,11 +1,11 @@
-//! Labels of the security modules, where the machine has none.
+//! Labels of the security modules: given, or refused where the machine has no such module.
 
 use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::case;
+use super::{case, path};
 use crate::ctx::{Ctx, Outcome, args, contains, ensure, eq, skip};
 use crate::frame::Case;
 
@@ -45,35 +45,45 @@ fn confined(x: &Ctx) -> Outcome {
     outcome
 }
 
-/// A label that this machine can't give is an invalid value.
+/// What is asked of a machine that has not the module is refused with the module's name.
+fn refused(x: &Ctx, module: &str, patch: impl FnOnce(&mut Value)) -> Outcome {
+    let b = x.bundle(patch)?;
+    let out = x.run(&b)?;
+    ensure(out.status != 0, format_args!("it was accepted where there is no {module}"))?;
+    ensure(!out.stdout.contains("\"uid\""), "the program ran")?;
+    // A mount's label is an option of the mount, which the kernel then refuses.
+    let named = [module, "context="].iter().any(|word| out.stderr.to_lowercase().contains(word));
+    ensure(named, format_args!("the message does not name it: {}", out.stderr))
+}
+
 pub(super) fn labels() -> Vec<Case> {
     let apparmor = || fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|t| t.starts_with('Y'));
     let selinux = || Path::new("/sys/fs/selinux/enforce").exists();
-    let context = "system_u:object_r:container_file_t:s0:c715,c811";
-    let refused = |x: &Ctx, patch: &dyn Fn(&mut Value)| {
-        let b = x.bundle(|c| patch(c))?;
-        let out = x.run(&b)?;
-        ensure(out.status != 0, "it was accepted")?;
-        ensure(!out.stdout.contains("\"uid\""), "the program ran")
-    };
     vec![
         case("label/apparmor", "config.md Linux Process: apparmorProfile", move |x| {
             if apparmor() {
                 return confined(x);
             }
-            refused(x, &|c| c["process"]["apparmorProfile"] = json!("no-such-profile"))
+            refused(x, "apparmor", |c| c["process"]["apparmorProfile"] = json!("unconfined"))
         }),
         case("label/selinux", "config.md Linux Process: selinuxLabel", move |x| {
-            if selinux() {
-                return skip("written for a machine without SELinux, and never run on one that has it");
+            let label = json!("system_u:system_r:container_t:s0:c715,c811");
+            if !selinux() {
+                return refused(x, "selinux", |c| c["process"]["selinuxLabel"] = label);
             }
-            refused(x, &|c| c["process"]["selinuxLabel"] = json!("system_u:system_r:container_t:s0:c715,c811"))
+            let f = x.facts(|c| {
+                c["process"]["selinuxLabel"] = label.clone();
+                args(c, "report /proc/self/attr/current");
+            })?;
+            let current = &path(&f, "/proc/self/attr/current")["text"];
+            eq("label", current.as_str().map(|t| t.trim_matches(['\0', '\n'])), label.as_str())
         }),
         case("label/mount", "config-linux.md Mount Label", move |x| {
-            if selinux() {
-                return skip("written for a machine without SELinux, and never run on one that has it");
+            let label = json!("system_u:object_r:container_file_t:s0:c715,c811");
+            if !selinux() {
+                return refused(x, "selinux", |c| c["linux"]["mountLabel"] = label);
             }
-            refused(x, &|c| c["linux"]["mountLabel"] = json!(context))
+            contains("the mounts", &x.facts(|c| c["linux"]["mountLabel"] = label)?["mounts"].to_string(), &["context="])
         }),
     ]
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{case, path};
+use super::case;
 use crate::ctx::{Ctx, Outcome, args, contains, ensure, eq, facts_of, skip};
 use crate::frame::Case;
 
@@ -92,53 +92,6 @@ pub(super) fn process() -> Vec<Case> {
             let f = facts_of(&x.run(&b)?.ok()?)?;
             eq("HOME", f["env"]["HOME"].as_str(), Some("/given"))
         }),
-        case("process/apparmor-profile", "config.md Linux Process: apparmorProfile", |x| {
-            let profile = json!("unconfined");
-            if Path::new("/sys/kernel/security/apparmor").exists() {
-                let f = x.facts(|c| {
-                    c["process"]["apparmorProfile"] = profile;
-                    args(c, "report /proc/self/attr/apparmor/current");
-                })?;
-                let current = &path(&f, "/proc/self/attr/apparmor/current")["text"];
-                return eq("profile", current.as_str().map(str::trim), Some("unconfined"));
-            }
-            let b = x.bundle(|c| c["process"]["apparmorProfile"] = profile)?;
-            let out = x.run(&b)?;
-            ensure(out.status != 0, "it was accepted where there is no AppArmor")?;
-            contains("the message", &out.stderr.to_lowercase(), &["apparmor"])
-        }),
-        case("process/selinux-label", "config.md Linux Process: selinuxLabel", |x| {
-            let label = json!("system_u:system_r:container_t:s0:c1,c2");
-            if Path::new("/sys/fs/selinux/status").exists() {
-                let f = x.facts(|c| {
-                    c["process"]["selinuxLabel"] = label.clone();
-                    args(c, "report /proc/self/attr/current");
-                })?;
-                let current = &path(&f, "/proc/self/attr/current")["text"];
-                return eq("label", current.as_str().map(|t| t.trim_matches(['\0', '\n'])), label.as_str());
-            }
-            let b = x.bundle(|c| c["process"]["selinuxLabel"] = label)?;
-            let out = x.run(&b)?;
-            ensure(out.status != 0, "it was accepted where there is no SELinux")?;
-            contains("the message", &out.stderr.to_lowercase(), &["selinux"])
-        }),
-        case("seccomp/agent-is-told", "config-linux.md The Container Process State", |x| {
-            let agent = x.console()?;
-            let b = x.bundle(|c| {
-                c["annotations"] = json!({"org.example": "kept"});
-                c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": agent.path,
-                    "listenerMetadata": "of the agent", "syscalls": [{"names": ["swapon"], "action": "SCMP_ACT_NOTIFY"}]});
-            })?;
-            x.run(&b)?.ok()?;
-            let told = agent.accept()?;
-            eq("descriptors", told.fds, 1)?;
-            let state: Value = serde_json::from_str(&told.name)?;
-            eq("fds", &state["fds"], &json!(["seccompFd"]))?;
-            eq("metadata", state["metadata"].as_str(), Some("of the agent"))?;
-            ensure(state["pid"].as_i64().is_some_and(|pid| pid > 0), "no pid")?;
-            eq("state.id", state["state"]["id"].as_str(), Some(b.id.as_str()))?;
-            eq("state.annotations", &state["state"]["annotations"], &json!({"org.example": "kept"}))
-        }),
         case("rdt/without-resctrl", "config-linux.md IntelRdt: an error where no resctrl is mounted", |x| {
             if fs::read_to_string("/proc/mounts")?.contains(" resctrl ") {
                 return skip("a resctrl is mounted");
@@ -147,18 +100,6 @@ pub(super) fn process() -> Vec<Case> {
             let out = x.run(&b)?;
             ensure(out.status != 0, "it was accepted where there is no resctrl")?;
             contains("the message", &out.stderr.to_lowercase(), &["rdt"])
-        }),
-        case("mount-label", "config-linux.md Mount Label", |x| {
-            if Path::new("/sys/fs/selinux/status").exists() {
-                let f = x.facts(|c| c["linux"]["mountLabel"] = json!("system_u:object_r:container_file_t:s0"))?;
-                let shown = f["mounts"].to_string();
-                return contains("the mounts", &shown, &["context="]);
-            }
-            let b = x.bundle(|c| c["linux"]["mountLabel"] = json!("system_u:object_r:container_file_t:s0"))?;
-            let out = x.run(&b)?;
-            ensure(out.status != 0, "it was accepted where there is no SELinux")?;
-            let named = ["mountLabel", "context="].iter().any(|word| out.stderr.contains(word));
-            ensure(named, format_args!("the message does not name it: {}", out.stderr))
         }),
         case("process/every-rlimit", "config.md POSIX process: rlimits", |x| {
             // Below what the caller has, which may not raise its own.

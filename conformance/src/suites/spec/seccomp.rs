@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::case;
-use crate::ctx::{Ctx, Outcome, Running, Stop, args, ensure, eq, skip};
+use super::{bind, case};
+use crate::ctx::{Ctx, Outcome, Running, Stop, args, ensure, eq, push, skip};
 use crate::frame::Case;
 
 /// A profile that allows all but one rule.
@@ -126,6 +126,7 @@ pub(super) fn seccomp() -> Vec<Case> {
             eq("results", got, vec![json!("EPERM"), json!("EPERM"), json!("ok")])
         }),
     ];
+    all.push(case("seccomp/newer-calls", "runc: calls newer than all that the profile names get ENOSYS", newer_calls));
     all.extend(notify());
     // personality(2) takes any of these numbers; which of 0, 6 and 8 are stopped?
     let ops: [(&str, u64, Option<u64>, [bool; 3]); 8] = [
@@ -151,6 +152,27 @@ pub(super) fn seccomp() -> Vec<Case> {
         }));
     }
     all
+}
+
+/// What docker's default profile answers. A C library tries a new call first, and takes the old one only where the new one is
+/// not there: EPERM would be its last word.
+fn newer_calls(x: &Ctx) -> Outcome {
+    let config: Value =
+        serde_json::from_str(include_str!("../../../../runtime-core/tests/fixtures/docker-default.json"))?;
+    if !Path::new("/usr/bin/perl").exists() {
+        return skip("no perl, which can make any system call");
+    }
+    let f = x.bundle(|c| {
+        c["linux"]["seccomp"] = config["linux"]["seccomp"].clone();
+        c["process"]["capabilities"] = config["process"]["capabilities"].clone();
+        for directory in ["/usr", "/lib", "/lib64"].into_iter().filter(|d| Path::new(d).exists()) {
+            push(&mut c["mounts"], bind(directory, directory, &["rbind", "ro"]));
+        }
+        // add_key(2), which the profile does not allow, and numbers that no kernel has.
+        let script = "for (248, 1000, 100000) { syscall($_, 0, 0, 0, 0, 0); print $! + 0, \"\\n\"; }";
+        c["process"]["args"] = json!(["/usr/bin/perl", "-e", script]);
+    })?;
+    eq("errors", x.run(&f)?.ok()?.stdout.as_str(), "1\n38\n38\n")
 }
 
 /// The agent, listening on the path.
@@ -233,6 +255,23 @@ fn notify() -> Vec<Case> {
             eq("fds", &told(&mut agent)?["message"]["fds"], &json!(["seccompFd"]))?;
             end(x, agent)
         }),
+        case(
+            "seccomp/notify-long-path",
+            "config-linux.md Seccomp: listenerPath, longer than a socket's address",
+            move |x| {
+                let directory = x.job.dir.join("d".repeat(120));
+                std::fs::create_dir(&directory)?;
+                let socket = directory.join("agent").to_string_lossy().into_owned();
+                let mut agent = agent(x, &socket)?;
+                let b = x.bundle(|c| {
+                    c["linux"]["seccomp"] = profile(&socket, json!([]));
+                    args(c, "mkdir /a");
+                })?;
+                eq("results", x.run(&b)?.ok()?.results(), vec![json!("EDOM")])?;
+                eq("fds", &told(&mut agent)?["message"]["fds"], &json!(["seccompFd"]))?;
+                end(x, agent)
+            },
+        ),
         case("seccomp/notify-without-agent", "config-linux.md Seccomp: nobody listens on listenerPath", move |x| {
             let b = x.bundle(|c| {
                 c["linux"]["seccomp"] = profile(&x.fresh("nobody").to_string_lossy(), json!([]));

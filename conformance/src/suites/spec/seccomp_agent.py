@@ -27,7 +27,9 @@ def document(text):
 
 
 server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-server.bind(sys.argv[1])
+# A socket's address holds 107 bytes.
+os.chdir(os.path.dirname(sys.argv[1]))
+server.bind(os.path.basename(sys.argv[1]))
 server.listen()
 poll = select.poll()
 poll.register(server, select.POLLIN)
