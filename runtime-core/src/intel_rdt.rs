@@ -98,6 +98,15 @@ impl Resctrl {
         Ok(Existing { schemata })
     }
 
+    /// What goes with a container, by the names that [`plan`] gives: for one of whose state nothing can be read. A class that
+    /// the configuration names stays, also one that was made for this container alone: nobody knows.
+    pub(crate) fn remains(&self, wanted: &IntelRdt, id: &str) -> Record {
+        let class = self.class(wanted, id);
+        let group = wanted.monitoring.then(|| monitoring_group(&class, id));
+        let own = wanted.clos_id.is_none().then_some(class);
+        Record { tasks: Vec::new(), remove: group.into_iter().chain(own).collect() }
+    }
+
     /// The directory of a container's class of service.
     fn class(&self, wanted: &IntelRdt, id: &str) -> PathBuf {
         match wanted.clos_id.as_deref() {
@@ -106,6 +115,11 @@ impl Resctrl {
             None => self.0.join(id),
         }
     }
+}
+
+/// The directory of a container's monitoring group.
+fn monitoring_group(class: &Path, id: &str) -> PathBuf {
+    class.join("mon_groups").join(id)
 }
 
 /// The mount point of resctrl in a text of proc_pid_mountinfo(5).
@@ -141,16 +155,12 @@ pub fn plan(wanted: &IntelRdt, id: &str, resctrl: &Resctrl, existing: &Existing)
     let lines = wanted.schemas.iter().chain(&wanted.schemata);
     // A line a write: the kernel then tells of the one that it refuses, and takes no other one with it.
     let writes = lines.map(|line| (class.join("schemata"), format!("{line}\n"))).collect();
-    let mut record = Record { tasks: vec![class.join("tasks")], remove: Vec::new() };
+    let mut record = Record { tasks: vec![class.join("tasks")], ..resctrl.remains(wanted, id) };
     if wanted.monitoring {
-        let group = class.join("mon_groups").join(id);
+        let group = monitoring_group(&class, id);
         // A process is of the class before it can be of a group of that class.
         record.tasks.push(group.join("tasks"));
-        record.remove.push(group.clone());
         make.push(group);
-    }
-    if wanted.clos_id.is_none() {
-        record.remove.push(class);
     }
     Ok(Rdt { make, writes, record, root: resctrl.0.clone() })
 }
@@ -407,6 +417,30 @@ mod tests {
         assert!(text.starts_with("/linux/intelRdt: out of CLOSIDs: make "), "{text}");
         assert!(!root.join("a").exists());
         fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn what_is_left_of_an_unreadable_state_is_found_by_its_name() {
+        let root = std::env::temp_dir().join(format!("orlop-resctrl-left-{}", std::process::id()));
+        let resctrl = Resctrl(root.clone());
+        let all = ["gold/mon_groups/c1", "gold/mon_groups/c2", "c1/mon_groups/c1", "c2", "mon_groups/c1"];
+        let left = |wanted: &IntelRdt| {
+            all.iter().for_each(|directory| fs::create_dir_all(root.join(directory)).unwrap());
+            // The kernel's own directory goes with its group.
+            if !wanted.monitoring {
+                fs::remove_dir_all(root.join("c1/mon_groups")).unwrap();
+            }
+            let result = resctrl.remains(wanted, "c1").remove();
+            let left = all.map(|directory| root.join(directory).exists());
+            fs::remove_dir_all(&root).unwrap();
+            (result.is_ok(), left)
+        };
+        assert_eq!(left(&wanted(None, &["L3:0=f"], &[], false)), (true, [true, true, false, true, true]));
+        assert_eq!(left(&wanted(Some("gold"), &[], &[], true)), (true, [false, true, true, true, true]));
+        assert_eq!(left(&wanted(Some("/"), &[], &[], true)), (true, [true, true, true, true, false]));
+        assert_eq!(left(&wanted(Some("gold"), &["L3:0=f"], &[], false)), (true, [true, true, false, true, true]));
+        // Nothing was made yet.
+        resctrl.remains(&wanted(None, &[], &[], true), "c1").remove().unwrap();
     }
 
     #[test]

@@ -94,12 +94,11 @@ fn plan_rdt(spec: &Spec, id: &str) -> Result<Option<Rdt>> {
 }
 
 /// The cgroup of a container whose state says nothing.
-pub(super) fn remaining_cgroup(directory: &Directory, id: &str, bus: &UserBus) -> Result<cgroup::Record> {
-    let (spec, _) = Spec::from_slice(&directory.read_config()?, &directory.0)?;
+pub(super) fn remaining_cgroup(spec: &Spec, id: &str, bus: &UserBus) -> Result<cgroup::Record> {
     let host = Host::probe()?;
     let systemd = spec.linux.cgroups_path.as_deref().is_some_and(cgroup::systemd::is_meant_by);
     let manager = systemd.then(|| Manager::probe(bus)).transpose()?;
-    Ok(cgroup::Record::from(&plan_cgroup(&spec, id, &host, is_rootless(&host), manager.as_ref())?))
+    Ok(cgroup::Record::from(&plan_cgroup(spec, id, &host, is_rootless(&host), manager.as_ref())?))
 }
 
 fn record(

@@ -28,7 +28,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::files;
 use crate::hook;
 use crate::host::setgroups_allowed;
-use crate::intel_rdt;
+use crate::intel_rdt::{self, Resctrl};
 use crate::launch::{self, Surroundings};
 use crate::namespace::{JOIN_ORDER, Kind};
 use crate::plan::{self, CgroupEntry, Plan};
@@ -202,11 +202,18 @@ impl Containers {
         }
         // Before there is a state nothing is made. Of one that can't be read the configuration says where processes are.
         if directory.0.join("state.json").exists()
-            && let Ok(cgroup) = remaining_cgroup(&directory, id, bus)
+            && let Ok((spec, _)) = directory.read_config().and_then(|config| Spec::from_slice(&config, &directory.0))
         {
-            cgroup.kill_all(libc::SIGKILL)?;
-            let _ = cgroup.stop();
-            cgroup.remove()?;
+            if let Ok(cgroup) = remaining_cgroup(&spec, id, bus) {
+                cgroup.kill_all(libc::SIGKILL)?;
+                let _ = cgroup.stop();
+                cgroup.remove()?;
+            }
+            if let Some(wanted) = &spec.linux.intel_rdt
+                && let Ok(resctrl) = Resctrl::find()
+            {
+                resctrl.remains(wanted, id).remove()?;
+            }
         }
         directory.remove()
     }
