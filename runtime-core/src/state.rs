@@ -8,6 +8,7 @@
 //! | `config.json` | with the first | the configuration as it was: later changes in the bundle do not count |
 //! | `seccomp.bpf` | with the first | the compiled filter, for `exec` |
 //! | `start`, `verdict` | by the launch | the FIFOs between `start` and init |
+//! | `network`, `devices.json` | before network devices are moved | a mount that keeps the container's network namespace, and the devices; gone when it is created |
 //! | `clock` | by a traced launch | when init's steps ended, for a traced `start` |
 //!
 //! Whether the container runs is never written: it is read off the process, its FIFO and its freezer, so no kill at any
@@ -17,7 +18,7 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ use crate::cgroup;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{self, c_path};
 use crate::intel_rdt;
+use crate::namespace::net_devices::Loan;
 use crate::sys::{self, Errno};
 use crate::trace;
 
@@ -89,6 +91,8 @@ pub(crate) struct Record {
     pub(crate) has_process: bool,
     pub(crate) has_poststart: bool,
     pub(crate) has_poststop: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) has_net_devices: bool,
     /// The steps after `start`, for its errors.
     pub(crate) late_steps: Vec<(u32, String)>,
     /// `None`: creating.
@@ -208,10 +212,52 @@ impl Directory {
         Record::from_slice(&bytes).map_err(|error| error.context(format_args!("read {}", path.display())))
     }
 
+    /// Keeps a network namespace, whatever becomes of its processes, with what is to be moved into it: with the namespace a
+    /// virtual device would end.
+    pub(crate) fn keep_network(&self, namespace: BorrowedFd<'_>, loan: &Loan) -> Result<()> {
+        let text =
+            serde_json::to_vec(loan).map_err(|e| Error::new(ErrorKind::System, format!("write devices.json: {e}")))?;
+        self.write("devices.json", &text)?;
+        self.write("network", b"")?;
+        let source = CString::new(format!("/proc/self/fd/{}", namespace.as_raw_fd())).unwrap_or_default();
+        let target = self.0.join("network");
+        let mounted = c_path(&target).and_then(|path| sys::mount(Some(&source), &path, None, libc::MS_BIND, None));
+        mounted.map_err(|errno| Error::system(format!("keep the network namespace on {}", target.display()), errno))
+    }
+
+    /// What is kept. `None`: no device was moved, or nothing is to be given back any more.
+    pub(crate) fn kept_network(&self) -> Result<Option<(OwnedFd, Loan)>> {
+        let Ok(text) = files::read(self.0.join("devices.json")) else { return Ok(None) };
+        // It is whole before the first device is moved.
+        let Ok(loan) = serde_json::from_slice(&text) else { return Ok(None) };
+        let path = self.0.join("network");
+        let file = match c_path(&path).and_then(|path| sys::openat(sys::CWD, &path, libc::O_RDONLY, 0)) {
+            Err(Errno(libc::ENOENT)) => return Ok(None),
+            file => file.map_err(|errno| Error::system(format!("open {}", path.display()), errno))?,
+        };
+        // What is not mounted yet, or any more, is an empty file.
+        Ok(sys::namespace_kind(file.as_fd()).is_ok().then_some((file, loan)))
+    }
+
+    /// The devices are the container's, or are given back.
+    pub(crate) fn forget_network(&self) {
+        let path = self.0.join("network");
+        let _ = c_path(&path).and_then(|path| sys::umount(&path, libc::MNT_DETACH));
+        let _ = fs::remove_file(self.0.join("devices.json"));
+        let _ = fs::remove_file(path);
+    }
+
     /// Removes it with all that is in it.
     pub(crate) fn remove(&self) -> Result<()> {
         let _span = trace::span(|| "remove the state directory");
-        match fs::remove_dir_all(&self.0) {
+        let removed = match fs::remove_dir_all(&self.0) {
+            Err(e) if e.kind() == io::ErrorKind::ResourceBusy => {
+                self.forget_network();
+                fs::remove_dir_all(&self.0)
+            }
+            removed => removed,
+        };
+        match removed {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 Err(Error::system(format!("remove {}", self.0.display()), e.into()))
             }

@@ -132,6 +132,7 @@ fn record(
         has_process: spec.process.is_some(),
         has_poststart: !spec.hooks.poststart.is_empty(),
         has_poststop: !spec.hooks.poststop.is_empty(),
+        has_net_devices: !spec.linux.net_devices.is_empty(),
         late_steps: Vec::new(),
         init: None,
     }
@@ -172,6 +173,7 @@ pub(super) fn make(
                 rdt: groups,
                 birthplace,
                 streams: streams.as_fds(),
+                directory: Some(directory),
                 clock: &clock,
             },
             &mut |moment, pid| match moment {
@@ -195,6 +197,10 @@ pub(super) fn make(
             let _ = record.cgroup.remove();
         })
     });
+    // Not before: init gives up when the runtime ends before it has said `go on`, also when the state is written.
+    if launched.is_ok() && record.has_net_devices {
+        directory.forget_network();
+    }
     launched.inspect_err(|_| made.iter().for_each(|made| _ = made.remove()))
 }
 

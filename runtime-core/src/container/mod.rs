@@ -30,7 +30,7 @@ use crate::hook;
 use crate::host::setgroups_allowed;
 use crate::intel_rdt::{self, Resctrl};
 use crate::launch::{self, Surroundings};
-use crate::namespace::{JOIN_ORDER, Kind};
+use crate::namespace::{JOIN_ORDER, Kind, net_devices};
 use crate::plan::{self, CgroupEntry, Plan};
 use crate::processes;
 use crate::spec::{self, Spec};
@@ -215,7 +215,17 @@ impl Containers {
                 resctrl.remains(wanted, id).remove()?;
             }
         }
+        return_devices(&directory)?;
         directory.remove()
+    }
+}
+
+/// The network devices of a container whose `create` was broken off go back to where they were. Those of one that was created
+/// are nobody's affair but its namespace's (`config-linux.md`, *Namespace Lifecycle and Container Termination*).
+fn return_devices(directory: &Directory) -> Result<()> {
+    match directory.kept_network()? {
+        Some((namespace, loan)) => net_devices::take_back(&loan, namespace.as_fd()),
+        None => Ok(()),
     }
 }
 
@@ -449,6 +459,7 @@ impl Container {
                     rdt: self.record.rdt.as_ref(),
                     birthplace,
                     streams: streams.as_fds(),
+                    directory: None,
                     clock: &clock,
                 },
                 &mut |_, _| Ok(()),
@@ -580,6 +591,9 @@ impl Container {
         // A systemd that does not answer must not keep the container's remains: nothing can be done with them any more.
         self.record.rdt.as_ref().map_or(Ok(()), intel_rdt::Record::remove)?;
         drop(removing);
+        if self.record.has_net_devices {
+            return_devices(&self.directory)?;
+        }
         self.directory.remove()?;
         // It would stay a zombie.
         self.init.as_ref().map(Process::try_wait);

@@ -12,6 +12,7 @@ use crate::hook;
 use crate::namespace::net_devices::{self, Moved};
 use crate::plan::{ParentStep, Plan};
 use crate::spec::NetDevice;
+use crate::state::Directory;
 use crate::sys::{self, Errno};
 use crate::trace;
 use crate::user_mapping::{IdMap, IdMaps, Writer, helper};
@@ -56,7 +57,12 @@ pub(super) fn take(step: &ParentStep, plan: &Plan, pid: i32, surroundings: &Surr
 }
 
 /// Moves network devices into the namespace that the process joins, or into its own new one.
-pub(super) fn net_devices(devices: &[NetDevice], pid: i32, joined: Option<OwnedFd>) -> Result<Moved> {
+pub(super) fn net_devices(
+    devices: &[NetDevice],
+    pid: i32,
+    joined: Option<OwnedFd>,
+    directory: Option<&Directory>,
+) -> Result<Moved> {
     let namespace = match joined {
         Some(namespace) => namespace,
         // A child that nobody has waited for: the pid is its own.
@@ -64,7 +70,9 @@ pub(super) fn net_devices(devices: &[NetDevice], pid: i32, joined: Option<OwnedF
             .map_err(|e| Error::system("open the network namespace of the process", e.into()))?
             .into(),
     };
-    net_devices::give(devices, namespace.as_fd())
+    net_devices::give(devices, namespace.as_fd(), |loan| {
+        directory.map_or(Ok(()), |directory| directory.keep_network(namespace.as_fd(), loan))
+    })
 }
 
 /// How long the agent of a filter may take to read what does not fit into its socket.

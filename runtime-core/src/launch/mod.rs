@@ -21,6 +21,7 @@ use crate::namespace::Kind;
 use crate::namespace::apply::flags;
 use crate::namespace::net_devices::Moved;
 use crate::plan::{ParentStep, Plan, Signal, Step};
+use crate::state::Directory;
 use crate::sys::{self, Clone3, Errno};
 use crate::trace::{self, By, Clock};
 
@@ -34,6 +35,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) birthplace: Option<BorrowedFd<'a>>,
     /// What the process gets as descriptors 0, 1 and 2. `None`: the caller's.
     pub(crate) streams: [Option<BorrowedFd<'a>>; 3],
+    /// The container's directory, for what must be written down before it is done.
+    pub(crate) directory: Option<&'a Directory>,
     /// Where its processes note when their steps ended.
     pub(crate) clock: &'a Clock,
 }
@@ -284,7 +287,12 @@ impl Process {
         for step in steps {
             match step {
                 ParentStep::NetDevices { devices, .. } => {
-                    self.devices = Some(from_outside::net_devices(devices, self.pid, self.network.take())?);
+                    self.devices = Some(from_outside::net_devices(
+                        devices,
+                        self.pid,
+                        self.network.take(),
+                        surroundings.directory,
+                    )?);
                 }
                 step => from_outside::take(step, plan, self.pid, surroundings)?,
             }

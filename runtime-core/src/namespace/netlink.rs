@@ -10,6 +10,8 @@ use nix::sys::socket::{
     AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, setsockopt, socket, sockopt::RcvBuf,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::Kind;
 use crate::sys::{self, Errno, Result};
 
@@ -47,7 +49,7 @@ pub(super) struct Link {
 }
 
 /// An address of a device: all that is needed to make it again.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Address {
     family: u8,
     prefix: u8,

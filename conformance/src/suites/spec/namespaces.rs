@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{bind, case, has, path, userns};
 use crate::ctx::{
-    Bundle, Ctx, Live, Out, Outcome, Patch, Stop, args, contains, ensure, eq, facts_of, namespace, push, skip,
+    Bundle, Ctx, Cut, Live, Out, Outcome, Patch, Stop, args, contains, ensure, eq, facts_of, namespace, push, skip,
 };
 use crate::frame::Case;
 
@@ -262,6 +262,38 @@ pub(super) fn net_devices() -> Vec<Case> {
             ensure(has(&here["flags"], "UP"), "it is not up any more")?;
             eq("addresses", addresses(here), kept("dev7"))
         }),
+        case(
+            "net-device/killed",
+            "reliability: after SIGKILL to create at any instant `delete --force` gives it back",
+            move |x| {
+                device(x, "dev7")?;
+                let b = x.bundle(|c| c["linux"]["netDevices"] = json!({"dev7": {"name": "inside0"}}))?;
+                let (mut at, mut away) = (1, 0);
+                loop {
+                    let cut = x.cmd(["create", "--bundle", b.dir(), &b.id]).cut(at)?;
+                    let created = x.rt(["state", &b.id])?.stdout.contains("\"status\": \"created\"");
+                    ensure(created || matches!(cut, Cut::Killed(_)), "create fails without being killed")?;
+                    away += u32::from(ip(x, "link show dev dev7")?.status != 0);
+                    x.rt(["delete", "--force", &b.id])?.ok()?;
+                    if created {
+                        // From here on the device is the container's, and ends with it.
+                        x.measure(format!("created after {at} system calls; {away} times the device was away"));
+                        return ensure(away > 1, "it was never killed while the device was away");
+                    }
+                    let json = ip(x, "-json address show dev dev7")?.ok()?.stdout;
+                    let here = &serde_json::from_str::<Value>(&json)?[0];
+                    ensure(
+                        has(&here["flags"], "UP"),
+                        format_args!("killed at its system call {at}: it is not up any more"),
+                    )?;
+                    let there = addresses(here);
+                    // Those of other scopes do not come back.
+                    let missing: Vec<_> = kept("dev7").into_iter().filter(|one| !there.contains(one)).collect();
+                    ensure(missing.is_empty(), format_args!("killed at its system call {at}: it lost {missing:?}"))?;
+                    at += if x.job.full { 1 } else { 3 };
+                }
+            },
+        ),
     ];
     all.extend([
         refused(
