@@ -68,6 +68,25 @@
 //! what a version promises.
 #![deny(missing_docs, clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
+/// The guide's samples are compiled with the tests.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../../docs/guide/src/first-container.md")]
+    mod first_container {}
+    #[doc = include_str!("../../docs/guide/src/processes.md")]
+    mod processes {}
+    #[doc = include_str!("../../docs/guide/src/threads.md")]
+    mod threads {}
+    #[doc = include_str!("../../docs/guide/src/plan.md")]
+    mod plan {}
+    #[doc = include_str!("../../docs/guide/src/errors.md")]
+    mod errors {}
+    #[doc = include_str!("../../docs/guide/src/cgroups.md")]
+    mod cgroups {}
+    #[doc = include_str!("../../docs/guide/src/rootless.md")]
+    mod rootless {}
+}
+
 mod bundle;
 mod child;
 mod container;
