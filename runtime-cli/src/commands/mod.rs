@@ -5,6 +5,7 @@ mod delete;
 mod events;
 mod exec;
 mod features;
+mod generate;
 mod kill;
 mod list;
 mod pause;
@@ -50,6 +51,7 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &events::COMMAND,
     &exec::COMMAND,
     &features::COMMAND,
+    &generate::COMMAND,
     &kill::COMMAND,
     &list::COMMAND,
     &pause::COMMAND,
