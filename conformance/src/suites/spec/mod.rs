@@ -1,12 +1,16 @@
 //! The sentences of the OCI runtime specification, seen from outside.
 
+mod cgroup_mounts;
 mod cgroups;
 mod devices;
 mod facts;
+mod filesystems;
 mod hooks;
+mod idmaps;
 mod labels;
 mod lifecycle;
-mod more_mounts;
+mod links;
+mod mount_options;
 mod mounts;
 mod namespaces;
 mod operations;
@@ -43,8 +47,11 @@ pub(crate) fn cases() -> Vec<Case> {
     }));
     all.extend(process::process());
     all.extend(mounts::root_and_mounts());
-    all.extend(mounts::mount_options());
-    all.extend(more_mounts::more_mounts());
+    all.extend(mount_options::mount_options());
+    all.extend(idmaps::idmaps());
+    all.extend(links::links());
+    all.extend(filesystems::filesystems());
+    all.extend(cgroup_mounts::cgroup_mounts());
     all.extend(namespaces::namespaces());
     all.extend(namespaces::more_namespaces());
     all.extend(namespaces::net_devices());
@@ -92,6 +99,10 @@ fn has(list: &Value, word: &str) -> bool {
 
 fn bind(source: &str, destination: &str, options: &[&str]) -> Value {
     json!({"destination": destination, "type": "bind", "source": source, "options": options})
+}
+
+fn tmpfs(destination: &str, options: &[&str]) -> Value {
+    json!({"destination": destination, "type": "tmpfs", "source": "t", "options": options})
 }
 
 /// A user namespace of 1000 ids from 100000 on.

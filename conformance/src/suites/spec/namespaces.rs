@@ -484,6 +484,10 @@ pub(super) fn more_namespaces() -> Vec<Case> {
             let b = x.bundle(|c| namespace(c, "mount", Some(json!({"type": "mount", "path": there}))))?;
             let f = facts_of(&x.run(&b)?.ok()?)?;
             let want = fs::read_link(&there)?;
+            // pivot_root(2) takes all with it whose root was the old one: the namespace is the container's from then on.
+            let root = format!("/proc/{}/root", donor.child.id());
+            let sees = [fs::exists(format!("{root}/probe"))?, fs::exists(format!("{root}{probe}"))?];
+            eq("whose root the namespace has: the container's, the host's", sees, [true, false])?;
             nix::sys::signal::kill(nix::unistd::Pid::from_raw(donor.child.id() as i32), nix::sys::signal::SIGKILL)?;
             eq("mnt", f["ns"]["mnt"].as_str(), want.to_str())
         }),
