@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{canary, case, create, pid};
 use crate::ctx::{Ctx, Outcome, args, ensure, eq, namespace, push, skip};
 use crate::frame::Case;
+use crate::suites::spec::{has_apparmor, with_profile};
 
 /// An entry of `mounts`.
 type Entry = fn(&Ctx) -> Value;
@@ -77,13 +78,33 @@ fn covered() -> Vec<Case> {
             eq("net.ipv4.ip_forward", x.run(&other)?.ok()?.results(), vec![json!("1\n")])
         }));
     }
-    all.push(case("CVE-2025-52881/label", COVERED, |_| {
-        let labels = ["/sys/kernel/security/apparmor", "/sys/fs/selinux/enforce"];
-        if labels.iter().any(|l| fs::metadata(l).is_ok()) {
-            return skip("written for a machine with AppArmor or SELinux, and never run on one");
-        }
-        skip("needs AppArmor or SELinux")
-    }));
+    // Over the file by which a process asks for its profile, and over the directory that holds it.
+    for (name, over, verb) in [("file", "proc/1/attr/apparmor/exec", "bind"), ("directory", "proc/1/attr", "mount")] {
+        all.push(case(&format!("CVE-2025-52881/label-{name}"), COVERED, move |x| {
+            if !has_apparmor() {
+                return skip("needs AppArmor");
+            }
+            with_profile(x, |profile| {
+                let b = x.bundle(|c| {
+                    c["process"]["apparmorProfile"] = json!(profile);
+                    args(c, "wait");
+                    let target = x.job.dir.join(format!("{}0/rootfs/{over}", x.job.tag));
+                    let words = match verb {
+                        "bind" => json!(["probe", "bind", canary(x).join("keep"), target]),
+                        _ => json!(["probe", "mount", "tmpfs", target, "tmpfs"]),
+                    };
+                    c["hooks"]["createContainer"] = json!([{"path": x.job.probe, "args": words}]);
+                })?;
+                let out = create(x, &b)?;
+                if out.status != 0 {
+                    return ensure(!out.stderr.trim().is_empty(), "no message");
+                }
+                x.rt(["start", &b.id])?.ok()?;
+                let current = fs::read_to_string(format!("/proc/{}/attr/apparmor/current", pid(&b)?))?;
+                eq("profile", current.trim(), format!("{profile} (enforce)").as_str())
+            })
+        }));
+    }
     all.push(case("CVE-2025-52881/nested", "runc#4968: a runtime inside an LXC container with AppArmor", |_| {
         skip("needs AppArmor")
     }));

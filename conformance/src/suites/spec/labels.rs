@@ -9,8 +9,13 @@ use super::{case, path};
 use crate::ctx::{Ctx, Outcome, args, contains, ensure, eq, skip};
 use crate::frame::Case;
 
-/// Loads a profile that allows all but writing to /denied, and looks whether a container and who enters it get it.
-fn confined(x: &Ctx) -> Outcome {
+/// Whether this machine has AppArmor.
+pub(crate) fn has_apparmor() -> bool {
+    fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|t| t.starts_with('Y'))
+}
+
+/// Does something while a profile, whose name it gets, is loaded: one that allows all but writing to /denied.
+pub(crate) fn with_profile(x: &Ctx, run: impl FnOnce(&str) -> Outcome) -> Outcome {
     let parser = Path::new("/usr/sbin/apparmor_parser");
     if !parser.exists() {
         return skip("no apparmor_parser");
@@ -22,7 +27,14 @@ fn confined(x: &Ctx) -> Outcome {
     );
     let parse = |how: &str| x.program(parser, ["--skip-cache", how]).input(&profile)?.go()?.ok();
     parse("--replace")?;
-    let seen = || -> Outcome {
+    let outcome = run(&name);
+    parse("--remove")?;
+    outcome
+}
+
+/// A container and who enters it get the profile.
+fn confined(x: &Ctx) -> Outcome {
+    with_profile(x, |name| {
         let deeds = "cat /proc/self/attr/apparmor/current , write /denied x , write /allowed x";
         let want = [json!(format!("{name} (enforce)\n")), json!("EACCES"), json!("ok")];
         let b = x.bundle(|c| {
@@ -39,10 +51,7 @@ fn confined(x: &Ctx) -> Outcome {
         let out = x.run(&b)?;
         ensure(out.status != 0 && !out.stdout.contains("\"uid\""), "a profile that is not loaded was accepted")?;
         contains("stderr", &out.stderr, &["apparmor"])
-    };
-    let outcome = seen();
-    parse("--remove")?;
-    outcome
+    })
 }
 
 /// What is asked of a machine that has not the module is refused with the module's name.
@@ -57,11 +66,10 @@ fn refused(x: &Ctx, module: &str, patch: impl FnOnce(&mut Value)) -> Outcome {
 }
 
 pub(super) fn labels() -> Vec<Case> {
-    let apparmor = || fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|t| t.starts_with('Y'));
     let selinux = || Path::new("/sys/fs/selinux/enforce").exists();
     vec![
         case("label/apparmor", "config.md Linux Process: apparmorProfile", move |x| {
-            if apparmor() {
+            if has_apparmor() {
                 return confined(x);
             }
             refused(x, "apparmor", |c| c["process"]["apparmorProfile"] = json!("unconfined"))

@@ -20,6 +20,7 @@ mod rootless;
 mod seccomp;
 mod users;
 
+pub(crate) use labels::{has_apparmor, with_profile};
 use serde_json::{Value, json};
 
 use crate::ctx::{Ctx, Outcome, Patch, Stop, ensure, eq, namespace};
