@@ -684,6 +684,8 @@ pub(crate) const KNOWN: &[Known] = &[
         "hangs: who holds the outputs of the hook holds those of the command",
     ),
     known("crun version 1.28", "spec/operation/delete-created", DELETE_CREATED),
+    known("crun version 1.28", "spec/net-device/killed", "a device is lost where create was killed after it was moved"),
+    known("crun version 1.28", "spec/hooks/file-size-limit", "fails where the process may write no file"),
     known("crun version 1.28", "spec/label/apparmor", "without AppArmor the profile is left out"),
     known("crun version 1.28", "spec/process/scheduler-for-exec", "not applied to exec"),
     known("crun version 1.28", "spec/rdt/without-resctrl", "texts of its own: the path alone"),
