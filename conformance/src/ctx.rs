@@ -239,6 +239,19 @@ pub(crate) fn reap(pid: u32) -> Result<i32, Stop> {
     }
 }
 
+/// Waits until one of these children has ended, and says which: [`reap`] has its status then.
+pub(crate) fn any_ended(pids: &[u32]) -> Result<usize, Stop> {
+    loop {
+        let ended = REAPED.with(|r| pids.iter().position(|pid| r.borrow().contains_key(&(*pid as i32))));
+        if let Some(at) = ended {
+            return Ok(at);
+        }
+        if !reap_one(true)? {
+            return fail("harness: there is no child to wait for");
+        }
+    }
+}
+
 /// Notes the status of a child that nobody asked for yet.
 fn note_status(pid: nix::unistd::Pid, status: i32) -> Option<nix::sys::signal::Signal> {
     REAPED.with(|r| r.borrow_mut().insert(pid.as_raw(), status));
@@ -553,6 +566,11 @@ impl Running {
         let stderr = self.stderr();
         able(&stderr)?;
         eq(format_args!("exit status ({})", stderr.trim_end()), status, 0)
+    }
+
+    /// Removes the file of its standard error, for those who start thousands.
+    pub(crate) fn forget_stderr(&self) {
+        let _ = fs::remove_file(&self.stderr);
     }
 
     /// What it wrote to standard error so far.

@@ -4,6 +4,8 @@
 mod fixtures;
 mod hangs;
 mod leftovers;
+mod load;
+mod scarce;
 mod sweep;
 
 use std::collections::BTreeSet;
@@ -23,6 +25,8 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend(fixtures::cases());
     all.extend(sweep::cases());
     all.extend(hangs::cases());
+    all.extend(load::cases());
+    all.extend(scarce::cases());
     all
 }
 
