@@ -737,6 +737,7 @@ pub(crate) const MAY_SKIP: &[(&str, &str)] = &[
     ("runtime-tools/linux_process_apparmor_profile", "needs AppArmor"),
     ("runtime-tools/process_capabilities", "the machine's root has not every capability"),
     ("faults/fixtures/*", "written for cgroup v1 where v2 is alone"),
+    ("faults/scarce/*", "a controller that the hierarchy does not have"),
     ("spec/net-device/*", "no kind of virtual device"),
     ("engines/docker/limit/blkio-weight", "this kernel has no blkio.weight"),
 ];
