@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::{Terminal, complaints, daemon, engine, knob, namespace_of, prepare, sized, until};
-use crate::ctx::{Cmd, Ctx, Out, Outcome, Stop, contains, ensure, eq, fail};
+use super::{Terminal, complaints, daemon, engine, knob, namespace_of, prepare, sized, tool, until};
+use crate::ctx::{Cmd, Ctx, Out, Outcome, Stop, contains, ensure, eq, fail, skip};
 use crate::fixture::Fixture;
 use crate::frame::Case;
 
@@ -321,6 +321,18 @@ pub(crate) fn cases() -> Vec<Case> {
             c.becomes(&id, "PAUSED")?;
             ensure(c.exec("", &id, "true")?.status != 0, "exec in a paused task")?;
             c.get(&format!("tasks resume {id}"))?;
+            c.becomes(&id, "RUNNING")?;
+            c.exec("", &id, "true")?.ok().map(drop)
+        }),
+        case("checkpoint", "a checkpoint that can't be made is refused clearly, and the task runs on", |c| {
+            if tool("criu").is_ok() {
+                return skip("criu is installed: runc can make one");
+            }
+            let id = c.idle("")?;
+            let out = c.go(&format!("tasks checkpoint {id}"))?.errs()?;
+            if c.x.job.version.starts_with("orlop ") {
+                contains("stderr", &out.stderr, &["checkpoint", "not supported"])?;
+            }
             c.becomes(&id, "RUNNING")?;
             c.exec("", &id, "true")?.ok().map(drop)
         }),

@@ -239,6 +239,12 @@ const ROWS: &[Row] = &[
         "(: </dev/mine) && echo fine; (: >/dev/mine) 2>/dev/null || echo refused",
         "fine\nrefused",
     ),
+    (
+        "systemd",
+        "--systemd always",
+        "for d in /run /run/lock /tmp; do grep -c \"^tmpfs $d tmpfs rw\" /proc/mounts; done; echo $container; test -w /sys/fs/cgroup/systemd || test -w /sys/fs/cgroup && echo writable",
+        "1\n1\n1\npodman\nwritable",
+    ),
     ("userns/auto", "--userns auto:size=1000", "tr -s ' ' </proc/self/uid_map | cut -d ' ' -f 4; id -u", "1000\n0"),
     (
         "userns/map",
@@ -392,6 +398,12 @@ fn common(fixture: &'static Fixture) -> Vec<Case> {
                 eq(kind, namespace_of(&pids[1], kind)?, namespace_of(&pids[0], kind)?)?;
             }
             p.exec("", &second, "true")?.ok().map(drop)
+        }),
+        case("info", "podman info shows the runtime", |p| {
+            let path = p.get("info --format {{.Host.OCIRuntime.Path}}")?;
+            eq("path", path.as_str(), p.x.job.runtime.to_string_lossy().as_ref())?;
+            let version = p.x.job.version.lines().next().unwrap_or_default().to_owned();
+            contains("version", &p.get("info --format {{.Host.OCIRuntime.Version}}")?, &[&version])
         }),
         case("pod", "a pod of two containers", |p| {
             let pod = format!("{}pod", p.x.job.tag);
