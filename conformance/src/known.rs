@@ -33,6 +33,10 @@ const SIGPIPE: &str = "delete is killed by SIGPIPE where a poststop hook ends wi
 /// A deviation of runc that engines rely on.
 const DELETE_CREATED: &str = "a container that was only created is deleted: engines clean up that way";
 
+/// What runc does not see while it waits for READY.
+const NEVER_READY: &str =
+    "waits for READY=1 of a container that has ended: for ever in the foreground, and until it is reaped";
+
 /// The table of known faults.
 pub(crate) const KNOWN: &[Known] = &[
     tools("runtime-tools/hooks", "", "compares with texts that its own hooks do not write"),
@@ -110,6 +114,20 @@ pub(crate) const KNOWN: &[Known] = &[
         "checkpoint is refused by name until it is there: podman asks this way",
     ),
     known("orlop version", "cli/help/restore", "restore is refused by name until it is there"),
+    known("runc version 1.1.5", "cli/notify/place", "nothing of what the container says reaches the supervisor"),
+    known("runc version 1.1.5", "cli/notify/run", "nothing of what the container says reaches the supervisor"),
+    known("runc version 1.1.5", "cli/notify/run-detached", "nothing of what the container says reaches the supervisor"),
+    known("runc version 1.1.5", "cli/notify/start", "nothing of what the container says reaches the supervisor"),
+    known(
+        "runc version 1.1.5",
+        "cli/notify/other-messages",
+        "nothing of what the container says reaches the supervisor",
+    ),
+    known("runc version 1.1.5", "cli/notify/never-ready", NEVER_READY),
+    known("runc version 1.1.5", "cli/notify/status", NEVER_READY),
+    known("runc version 1.3.6", "cli/notify/never-ready", NEVER_READY),
+    known("runc version 1.3.6", "cli/notify/status", NEVER_READY),
+    known("runc version 1.1.5", "cli/pidfd-socket/create", "came with runc 1.2"),
     known("runc version 1.1.5", "cli/features/unsafe-annotations", "came with runc 1.2"),
     known("runc version 1.1.5", "cli/features/idmap", "came with runc 1.2"),
     known("runc version 1.1.5", "cli/global/root-slash", "refused since runc 1.3"),

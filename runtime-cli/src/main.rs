@@ -7,6 +7,7 @@ mod args;
 mod commands;
 mod foreground;
 mod log;
+mod notify;
 mod own_binary;
 mod pid_file;
 mod signals;

@@ -8,6 +8,7 @@
 //! | `config.json` | with the first | the configuration as it was: later changes in the bundle do not count |
 //! | `seccomp.bpf` | with the first | the compiled filter, for `exec` |
 //! | `start`, `verdict` | by the launch | the FIFOs between `start` and init |
+//! | `notify/` | by the launch, if wished | where the socket of sd_notify(3) is made, which the container sees |
 //! | `network`, `devices.json` | before network devices are moved | a mount that keeps the container's network namespace, and the devices; gone when it is created |
 //! | `clock` | by a traced launch | when init's steps ended, for a traced `start` |
 //!
@@ -20,7 +21,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -263,6 +264,26 @@ impl Directory {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The directory of the socket for sd_notify(3).
+    pub(crate) fn notify(&self) -> PathBuf {
+        self.0.join("notify")
+    }
+
+    /// The same, for a mount.
+    pub(crate) fn notify_directory(&self) -> Result<CString> {
+        let path = self.notify();
+        c_path(&path).map_err(|errno| Error::system(format!("mount {}", path.display()), errno))
+    }
+
+    /// Makes it. Every user of the container may enter it; the container's directory keeps the host's users out.
+    pub(crate) fn create_notify(&self) -> Result<()> {
+        let path = self.notify();
+        let made = fs::DirBuilder::new().mode(0o755).create(&path);
+        // Whatever the umask is.
+        let made = made.and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o755)));
+        made.map_err(|e| Error::system(format!("make directory {}", path.display()), e.into()))
     }
 
     /// Where init notes when its steps ended, when it is traced.

@@ -1,5 +1,8 @@
 //! runc's command line, as engines use it: each line of the engine contract.
 
+mod notify;
+mod spellings;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
@@ -30,6 +33,8 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend(exec());
     all.extend(terminals());
     all.extend(the_rest());
+    all.extend(notify::cases());
+    all.extend(spellings::cases());
     all
 }
 

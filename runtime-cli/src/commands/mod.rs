@@ -28,7 +28,7 @@ use runtime_core::{Bundle, Console, Container, Containers, CreateOptions, Error,
 use crate::args::{Count, Flag, Order, Parsed, Takes, flag};
 use crate::log::Log;
 use crate::trace_file::TraceFile;
-use crate::{own_binary, pid_file, socket};
+use crate::{notify, own_binary, pid_file, socket};
 
 /// One command.
 pub(crate) struct Command {
@@ -147,6 +147,7 @@ impl Call<'_> {
         // `auto` is no boolean.
         options.rootless = self.global.boolean("rootless");
         options.listen_fds = listen_fds();
+        options.notify = notify::is_wanted();
         // Commands that come later know it from the state, and ignore the flag.
         options.systemd_cgroup = self.global.is("systemd-cgroup").then(user_bus);
         options

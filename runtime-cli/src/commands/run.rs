@@ -1,6 +1,10 @@
 //! `run`: create, start and, in the foreground, wait and delete.
 
+use std::os::fd::AsFd;
+use std::thread::JoinHandle;
+
 use runtime_core::console::relay::Signals;
+use runtime_core::sys::Errno;
 use runtime_core::{Console, Container, Error, ErrorKind, Result};
 
 use super::{
@@ -8,6 +12,8 @@ use super::{
     PID_FILE, PIDFD_SOCKET, PRESERVE_FDS, Started,
 };
 use crate::args::{Order, Takes, flag};
+use crate::log::Log;
+use crate::notify::Proxy;
 use crate::{foreground, texts};
 
 pub(super) const COMMAND: Command = Command {
@@ -61,11 +67,35 @@ fn run(call: &Call<'_>) -> Result<u8> {
 fn start_and_wait(call: &Call<'_>, container: &mut Container, signals: Option<&Signals>) -> Result<u8> {
     // Before the program can write: its terminal's modes are set now.
     let terminal = container.take_master().map(foreground::connect).transpose()?;
+    let proxy = Proxy::bind(container)?;
     container.start()?;
     let init = Started::init(container)?;
     call.announce(init, "standard")?;
-    match signals {
-        Some(signals) => foreground::wait(call, init, !call.args.is("no-subreaper"), signals, terminal),
-        None => Ok(0),
+    let Some(signals) = signals else {
+        // The supervisor's main process is the container's; this one may end when it knows.
+        told(call.log, proxy.map_or(Ok(()), |proxy| proxy.pass_on(init.pidfd, init.pid)));
+        return Ok(0);
+    };
+    let watcher = proxy.map(|proxy| watch(proxy, init)).transpose()?;
+    let code = foreground::wait(call, init, !call.args.is("no-subreaper"), signals, terminal);
+    // One that still waits for the supervisor ends with this process.
+    if let Some(Ok(result)) = watcher.filter(JoinHandle::is_finished).map(JoinHandle::join) {
+        told(call.log, result);
+    }
+    code
+}
+
+/// In the foreground the main process stays this one, which passes signals on while the program gets ready.
+fn watch(proxy: Proxy, init: Started<'_>) -> Result<JoinHandle<Result<()>>> {
+    let failed = |what, error: std::io::Error| Error::system(what, Errno::from(error));
+    let init = init.pidfd.try_clone_to_owned().map_err(|error| failed("copy a pidfd", error))?;
+    let pass_on = move || proxy.pass_on(init.as_fd(), std::process::id() as i32);
+    std::thread::Builder::new().spawn(pass_on).map_err(|error| failed("start a thread", error))
+}
+
+/// A supervisor that can't be told is no reason to end the container.
+fn told(log: &Log, result: Result<()>) {
+    if let Err(error) = result {
+        log.warning(&error.to_string());
     }
 }

@@ -1,9 +1,13 @@
 //! `start`: executes the program of a created container.
 
-use runtime_core::Result;
+use std::os::fd::AsFd;
+
+use runtime_core::sys;
+use runtime_core::{Error, Result};
 
 use super::{CONTAINER_ID, Call, Command, ONE_ID};
 use crate::args::Order;
+use crate::notify::Proxy;
 
 pub(super) const COMMAND: Command = Command {
     name: "start",
@@ -16,6 +20,15 @@ pub(super) const COMMAND: Command = Command {
 };
 
 fn run(call: &Call<'_>) -> Result<u8> {
-    call.container()?.start()?;
+    let container = call.container()?;
+    let Some(proxy) = Proxy::bind(&container)? else {
+        container.start()?;
+        return Ok(0);
+    };
+    // Before: it may be ready and gone when `start` returns.
+    let pid = container.state()?.pid;
+    let init = sys::pidfd_open(pid).map_err(|errno| Error::system("open a pidfd of init", errno));
+    container.start()?;
+    proxy.pass_on(init?.as_fd(), pid)?;
     Ok(0)
 }

@@ -16,7 +16,7 @@ use crate::intel_rdt::{self, Rdt, Resctrl};
 use crate::launch::{self, Launched, Moment, Surroundings};
 use crate::namespace::JOIN_ORDER;
 use crate::plan::{self, Plan, Step};
-use crate::spec::{self, Namespace, Spec};
+use crate::spec::{self, Mount, MountKind, Namespace, SourceLink, Spec};
 use crate::state::{self, Directory, Init, Record};
 use crate::sys;
 use crate::trace::{Clock, span};
@@ -32,7 +32,8 @@ impl Draft {
         state::check_id(id)?;
         check_preserved(options.preserve_fds + options.listen_fds)?;
         check_rootfs(&bundle.spec().root.path)?;
-        let spec = &*listening(bundle.spec(), options.listen_fds)?;
+        let directory = Directory(parent.join(id));
+        let spec = &*with_sockets(bundle.spec(), options, &directory)?;
         check_console(spec.process.as_ref(), &options.console, &options.stdio)?;
         let host = probe()?;
         let _span = span(|| "plan");
@@ -42,7 +43,6 @@ impl Draft {
         let rdt = plan_rdt(spec, id)?;
         let mut record = record(spec, id, bundle.directory(), &host, &cgroup, options);
         record.rdt = rdt.as_ref().map(intel_rdt::unfinished);
-        let directory = Directory(parent.join(id));
         let options = plan::CreateOptions {
             id: id.to_owned(),
             bundle: bundle.directory().to_string_lossy().into_owned(),
@@ -143,10 +143,14 @@ pub(super) fn make(
     directory: &Directory,
     bundle: &Bundle,
     plan: &Plan,
+    notify: bool,
     streams: &Streams,
     record: &mut Record,
 ) -> Result<Launched> {
     directory.write_config(bundle.config())?;
+    if notify {
+        directory.create_notify()?;
+    }
     if let Some(program) = filter(plan) {
         directory.write_seccomp(program)?;
     }
@@ -224,14 +228,37 @@ fn check_rootfs(path: &Path) -> Result<()> {
     }
 }
 
-/// The descriptors of socket activation come with their count; the pid is the program's own.
-fn listening(spec: &Spec, count: u32) -> Result<Cow<'_, Spec>> {
-    if count == 0 {
+/// The configuration with what only the caller's sockets add to it. The descriptors of socket activation come with their
+/// count; the pid is the program's own. The directory of the socket for sd_notify(3) is mounted as runc does it.
+fn with_sockets<'a>(spec: &'a Spec, options: &CreateOptions, directory: &Directory) -> Result<Cow<'a, Spec>> {
+    if options.listen_fds == 0 && !options.notify {
         return Ok(Cow::Borrowed(spec));
     }
     let mut spec = spec.clone();
+    let mut variables = Vec::new();
+    if options.listen_fds > 0 {
+        variables.extend([format!("LISTEN_FDS={}", options.listen_fds), "LISTEN_PID=1".to_owned()]);
+    }
+    if options.notify {
+        spec.mounts.push(Mount {
+            destination: c"/run/notify".into(),
+            kind: MountKind::Bind { source: directory.notify_directory()?, recursive: false },
+            attr_set: libc::MOUNT_ATTR_RDONLY
+                | libc::MOUNT_ATTR_NOSUID
+                | libc::MOUNT_ATTR_NODEV
+                | libc::MOUNT_ATTR_NOEXEC,
+            attr_clear: 0,
+            rec_attr_set: 0,
+            rec_attr_clear: 0,
+            propagation: Vec::new(),
+            idmap: None,
+            source_link: SourceLink::Follow,
+            over_link: false,
+        });
+        variables.push("NOTIFY_SOCKET=/run/notify/notify.sock".to_owned());
+    }
     if let Some(process) = &mut spec.process {
-        for variable in [format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()] {
+        for variable in variables {
             process.env.push(CString::new(variable).map_err(|e| Error::refused("/process/env", e))?);
         }
     }

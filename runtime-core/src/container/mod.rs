@@ -122,9 +122,9 @@ impl Containers {
     /// [`ErrorKind::InvalidId`]; [`ErrorKind::Program`] when there is no such program.
     pub fn create(&self, id: &str, bundle: &Bundle, options: CreateOptions) -> Result<Container> {
         let Draft { plan, mut record } = Draft::new(&self.directory, id, bundle, &options)?;
-        let streams = options.stdio.open()?;
+        let (notify, streams) = (options.notify, options.stdio.open()?);
         let directory = Directory::create(&self.directory, id)?;
-        match make(&directory, bundle, &plan, &streams, &mut record) {
+        match make(&directory, bundle, &plan, notify, &streams, &mut record) {
             Ok(made) => {
                 let init = Some(Process::new(made, Vec::new()));
                 Ok(Container { directory, record, warnings: plan.warnings, init })
@@ -329,6 +329,14 @@ impl Container {
             return Ok(Status::Paused);
         }
         Ok(if self.directory.open_start()?.is_some() { Status::Created } else { Status::Running })
+    }
+
+    /// Where the program looks for the socket of sd_notify(3), as the host sees it, if it was created with
+    /// [`CreateOptions::notify`].
+    #[must_use]
+    pub fn notify_socket(&self) -> Option<PathBuf> {
+        let directory = self.directory.notify();
+        directory.is_dir().then(|| directory.join("notify.sock"))
     }
 
     /// Starts the program. Returns when it was executed, or says why it could not be.

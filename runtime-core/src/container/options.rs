@@ -30,6 +30,9 @@ pub struct CreateOptions {
     pub rootless: Option<bool>,
     /// How many more it keeps for socket activation: it gets `LISTEN_FDS` and `LISTEN_PID`, sd_listen_fds(3).
     pub listen_fds: u32,
+    /// Whether the container gets `/run/notify` and `NOTIFY_SOCKET`, sd_notify(3): a directory of its own, to be read only, in
+    /// which the caller makes a socket before `start` ([`Container::notify_socket`](super::Container::notify_socket)).
+    pub notify: bool,
     /// systemd makes the cgroup, as a unit; for an ordinary user his own systemd, reached as this says. Later calls know it
     /// from the state.
     pub systemd_cgroup: Option<UserBus>,
