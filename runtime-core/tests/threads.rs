@@ -151,7 +151,7 @@ async fn live(containers: &Containers, bundle: &Bundle, id: &str, number: u64) -
     options.stdio = Stdio::null();
     let exec = container.exec(options)?;
     assert_eq!(end(&exec).await?.code(), Some(7));
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         // Without a word before: `delete` kills, and reaps.
         container.delete(true)?;
         return Ok(());

@@ -143,6 +143,7 @@ impl Made<'_> {
             match files::mkdir(&dir.path) {
                 Ok(()) => {
                     self.dirs.push(dir.path.clone());
+                    self.share(dir);
                     return Ok(true);
                 }
                 Err(Errno(libc::EEXIST)) => return Ok(false),
@@ -168,12 +169,28 @@ impl Made<'_> {
     fn mkdir_parents(&mut self, dir: &Dir) -> Result<(), Errno> {
         for parent in parents(dir) {
             match files::mkdir(&parent) {
-                Ok(()) if !self.parents.contains(&parent) => self.parents.push(parent),
-                Ok(()) | Err(Errno(libc::EEXIST | libc::ENOENT)) => {}
+                Ok(()) => {
+                    files::mark_parent(&parent);
+                    if !self.parents.contains(&parent) {
+                        self.parents.push(parent);
+                    }
+                }
+                Err(Errno(libc::EEXIST | libc::ENOENT)) => {}
                 Err(errno) => return Err(errno),
             }
         }
         Ok(())
+    }
+
+    /// Those above that were made for an earlier container are this one's too: the last one that goes removes them.
+    fn share(&mut self, dir: &Dir) {
+        let all = parents(dir);
+        if all.iter().any(|parent| !self.parents.contains(parent) && files::is_parent(parent)) {
+            let (own, others): (Vec<_>, Vec<_>) = self.parents.drain(..).partition(|parent| all.contains(parent));
+            let known = all.into_iter().filter(|parent| own.contains(parent) || files::is_parent(parent));
+            // The outer ones first.
+            self.parents = others.into_iter().chain(known).collect();
+        }
     }
 }
 

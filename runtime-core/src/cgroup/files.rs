@@ -1,5 +1,6 @@
 //! Reading and writing the kernel's control files: one open, one read or write, one close.
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -23,6 +24,20 @@ pub(super) fn open_dir(path: &Path) -> Result<OwnedFd> {
 /// mkdir(2) with mode 0755.
 pub(super) fn mkdir(path: &Path) -> Result<()> {
     sys::mkdirat(CWD, &c(path)?, 0o755)
+}
+
+/// What the directories have that were made for containers to be below them, xattr(7). Containers share them, and whoever is the
+/// last one removes them, not who made them. In a user namespace there is no such attribute: then it is who made them.
+const PARENT: &CStr = c"trusted.orlop.parent";
+
+/// Marks a directory that was made for what is to be below it.
+pub(super) fn mark_parent(path: &Path) {
+    let _ = c(path).and_then(|path| sys::mark(&path, PARENT));
+}
+
+/// Whether a directory was made for what is below it.
+pub(super) fn is_parent(path: &Path) -> bool {
+    c(path).is_ok_and(|path| sys::is_marked(&path, PARENT))
 }
 
 /// rmdir(2).

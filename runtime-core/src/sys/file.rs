@@ -152,6 +152,19 @@ pub fn accessible(path: &CStr, mode: i32) -> Result<()> {
     unsafe { call(libc::SYS_faccessat2, args) }.map(drop)
 }
 
+/// setxattr(2): an extended attribute without a value.
+pub fn mark(path: &CStr, name: &CStr) -> Result<()> {
+    // SAFETY: both strings end with a NUL; nothing is read of a value whose length is 0.
+    unsafe { call(libc::SYS_setxattr, [path.as_ptr() as usize, name.as_ptr() as usize, 0, 0, 0, 0]) }.map(drop)
+}
+
+/// getxattr(2): whether there is this extended attribute.
+#[must_use]
+pub fn is_marked(path: &CStr, name: &CStr) -> bool {
+    // SAFETY: both strings end with a NUL; with a length of 0 the kernel writes nothing.
+    unsafe { call(libc::SYS_getxattr, [path.as_ptr() as usize, name.as_ptr() as usize, 0, 0, 0, 0]) }.is_ok()
+}
+
 /// read(2).
 pub fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize> {
     // SAFETY: the kernel writes at most the buffer's length.

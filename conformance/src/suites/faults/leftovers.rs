@@ -151,16 +151,21 @@ pub(crate) fn cases() -> Vec<Case> {
                 let failing = nested(|c| c["process"]["args"] = json!(["/nowhere"]))?;
                 ensure(x.rt(["run", "--bundle", failing.dir(), &failing.id])?.status != 0, "it ran")?;
                 Census::take(x, &[])?.same(&before).map_err(|e| prefixed("a failed create", e))?;
-                let (one, two) = (nested(|_| {})?, nested(|_| {})?);
-                for b in [&one, &two] {
-                    x.rt(["run", "--detach", "--bundle", b.dir(), &b.id])?.ok()?;
+                // The one for which they were made goes last, or first.
+                for maker_first in [false, true] {
+                    let (one, two) = (nested(|_| {})?, nested(|_| {})?);
+                    for b in [&one, &two] {
+                        x.rt(["run", "--detach", "--bundle", b.dir(), &b.id])?.ok()?;
+                    }
+                    let failing = nested(|c| hook(c, "createRuntime"))?;
+                    x.rt(["create", "--bundle", failing.dir(), &failing.id])?.exits(1)?;
+                    let (first, last) = if maker_first { (&one, &two) } else { (&two, &one) };
+                    x.rt(["delete", "--force", &first.id])?.ok()?;
+                    x.status(&last.id, "running")?;
+                    x.rt(["delete", "--force", &last.id])?.ok()?;
+                    Census::take(x, &[])?.same(&before).map_err(|e| prefixed("the last delete", e))?;
                 }
-                let failing = nested(|c| hook(c, "createRuntime"))?;
-                x.rt(["create", "--bundle", failing.dir(), &failing.id])?.exits(1)?;
-                x.rt(["delete", "--force", &two.id])?.ok()?;
-                x.status(&one.id, "running")?;
-                x.rt(["delete", "--force", &one.id])?.ok()?;
-                Census::take(x, &[])?.same(&before).map_err(|e| prefixed("the last delete", e))
+                Ok(())
             },
         ),
         case("leftovers/cgroup-parents-of-others", "reliability: a parent that was there stays", |x| {
