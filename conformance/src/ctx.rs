@@ -1,9 +1,5 @@
 //! What a case has in its hands: the runtime, bundles, running containers, and what must hold when it is over.
 
-mod trace;
-
-pub(crate) use trace::{Calls, Disturbance};
-
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -262,6 +258,14 @@ fn note_status(pid: nix::unistd::Pid, status: i32) -> Option<nix::sys::signal::S
     None
 }
 
+/// How a command ended that was to be killed at one of its system calls.
+pub(crate) enum Cut {
+    /// There; the number of the call.
+    Killed(String),
+    /// It ended before; how many calls it did.
+    Ended(Out, usize),
+}
+
 impl<'a> Cmd<'a> {
     /// Circumstances, done in order by a helper process: `close=N`, `open=PATH` (lowest free descriptor, inherited),
     /// `umask=OCTAL`, `subreaper`, `traceme`, `oom=N`, `proc` (mounts one on /proc), `session` (a new one; standard input is its
@@ -378,6 +382,75 @@ impl<'a> Cmd<'a> {
         let mut command = self.command()?;
         let child = command.stdin(self.stdin).stdout(writer.try_clone()?).stderr(writer).spawn()?;
         Ok(Running { child, lines: BufReader::new(nothing), stderr: PathBuf::new(), trail: String::new() })
+    }
+
+    /// Runs it until it is about to do its `at`-th system call, the first being 1, and kills it there; its children run on.
+    /// Of a program with threads the calls of the first thread count.
+    pub(crate) fn cut(mut self, at: usize) -> Result<Cut, Stop> {
+        use nix::sys::ptrace::{self, Options};
+        use nix::sys::signal::Signal;
+        use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+        self.with.push("traceme".into());
+        let text = format!("{} (until its system call {at})", self.text());
+        note(&text);
+        let (o, e) = (self.ctx.fresh("stdout"), self.ctx.fresh("stderr"));
+        let mut command = self.command()?;
+        let child = command.stdin(self.stdin).stdout(File::create(&o)?).stderr(File::create(&e)?).spawn()?;
+        drop(command);
+        let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+        let (mut calls, mut entering, mut seen, mut killed) = (0, true, false, None);
+        let status = loop {
+            // All children, so that orphans of the command do not stay zombies for which somebody waits.
+            let status = match waitpid(None, Some(WaitPidFlag::__WALL)) {
+                Err(nix::errno::Errno::EINTR) => continue,
+                other => other?,
+            };
+            let of = status.pid();
+            let pass_on = match status {
+                WaitStatus::Exited(p, code) if p == pid => break code,
+                WaitStatus::Signaled(p, signal, _) if p == pid => break 128 + signal as i32,
+                WaitStatus::Exited(p, code) => note_status(p, code),
+                WaitStatus::Signaled(p, signal, _) => note_status(p, 128 + signal as i32),
+                WaitStatus::PtraceSyscall(_) => {
+                    calls += usize::from(entering);
+                    if entering && calls == at {
+                        let line = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+                        killed = line.split(' ').next().map(str::to_owned);
+                        nix::sys::signal::kill(pid, Signal::SIGKILL)?;
+                    }
+                    entering = !entering;
+                    None
+                }
+                // The execve of the helper is the first stop.
+                WaitStatus::Stopped(_, Signal::SIGTRAP) if !seen => {
+                    seen = true;
+                    let options =
+                        Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACEEXEC | Options::PTRACE_O_EXITKILL;
+                    ptrace::setoptions(pid, options)?;
+                    None
+                }
+                WaitStatus::Stopped(_, signal) => Some(signal),
+                _ => None,
+            };
+            if of == Some(pid) {
+                match ptrace::syscall(pid, pass_on) {
+                    // Killed between the stop and now.
+                    Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
+                    Err(e) => return Err(e.into()),
+                }
+            }
+        };
+        let out = Out {
+            status,
+            stdout: String::from_utf8_lossy(&fs::read(&o)?).into_owned(),
+            stderr: String::from_utf8_lossy(&fs::read(&e)?).replace("\\\"", "\""),
+        };
+        let _ = (fs::remove_file(&o), fs::remove_file(&e));
+        self.ctx.evidence(&format!("$ {text}\n-> {status}{}", shown("err", &out.stderr)));
+        Ok(match killed {
+            Some(call) => Cut::Killed(call),
+            None => Cut::Ended(out, calls),
+        })
     }
 
     /// Starts it with the three streams on a terminal of this size.

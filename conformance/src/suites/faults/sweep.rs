@@ -6,26 +6,26 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::{Census, case, prefixed};
-use crate::ctx::{Bundle, Calls, Ctx, Disturbance, Live, Outcome, args, ensure, eq, push};
+use crate::ctx::{Bundle, Ctx, Cut, Live, Outcome, args, ensure, eq, push};
 use crate::frame::Case;
 
 /// A command and what brings a container to where it is given.
-pub(super) struct Victim {
-    pub(super) name: &'static str,
-    pub(super) before: &'static [Step],
-    pub(super) words: fn(&Bundle) -> Vec<&str>,
+struct Victim {
+    name: &'static str,
+    before: &'static [Step],
+    words: fn(&Bundle) -> Vec<&str>,
 }
 
 /// A command that prepares.
-pub(super) type Step = fn(&Bundle) -> Vec<&str>;
+type Step = fn(&Bundle) -> Vec<&str>;
 
-pub(super) const CREATE: Step = |b| vec!["create", "--bundle", b.dir(), &b.id];
-pub(super) const RUN: Step = |b| vec!["run", "--detach", "--bundle", b.dir(), &b.id];
+const CREATE: Step = |b| vec!["create", "--bundle", b.dir(), &b.id];
+const RUN: Step = |b| vec!["run", "--detach", "--bundle", b.dir(), &b.id];
 const START: Step = |b| vec!["start", &b.id];
 const KILL: Step = |b| vec!["kill", &b.id, "KILL"];
 const PAUSE: Step = |b| vec!["pause", &b.id];
 
-pub(super) const VICTIMS: &[Victim] = &[
+const VICTIMS: &[Victim] = &[
     Victim { name: "create", before: &[], words: CREATE },
     Victim { name: "start", before: &[CREATE], words: START },
     Victim { name: "run", before: &[], words: RUN },
@@ -35,7 +35,6 @@ pub(super) const VICTIMS: &[Victim] = &[
     Victim { name: "delete", before: &[RUN, KILL], words: |b| vec!["delete", "--force", &b.id] },
     Victim { name: "delete-running", before: &[RUN], words: |b| vec!["delete", "--force", &b.id] },
     Victim { name: "pause", before: &[RUN], words: PAUSE },
-    Victim { name: "update", before: &[RUN], words: |b| vec!["update", "--pids-limit", "50", &b.id] },
     Victim { name: "resume", before: &[RUN, PAUSE], words: |b| vec!["resume", &b.id] },
 ];
 
@@ -58,9 +57,6 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 fn sweep(x: &Ctx, victim: &Victim, mapped: bool) -> Outcome {
-    if victim.name == "update" {
-        x.needs("pids")?;
-    }
     let other = x.live(|c| args(c, "wait"))?;
     let b = x.bundle(|c| {
         args(c, "sleep");
@@ -78,10 +74,10 @@ fn sweep(x: &Ctx, victim: &Victim, mapped: bool) -> Outcome {
         for step in victim.before {
             x.rt(step(&b))?.ok()?;
         }
-        let cut = x.cmd((victim.words)(&b)).disturbed(Disturbance::Kill, Calls::Own, at, &[])?;
-        let place = match cut.call {
-            Some(call) => format!("killed at its system call {at} (number {call})"),
-            None => format!("not killed, status {} after {} calls", cut.out.status, cut.calls),
+        let cut = x.cmd((victim.words)(&b)).cut(at)?;
+        let place = match &cut {
+            Cut::Killed(call) => format!("killed at its system call {at} (number {call})"),
+            Cut::Ended(out, calls) => format!("not killed, status {} after {calls} calls", out.status),
         };
         let about = |e| prefixed(&place, e);
         let start = Instant::now();
@@ -96,9 +92,9 @@ fn sweep(x: &Ctx, victim: &Victim, mapped: bool) -> Outcome {
         let after = Census::take(x, &[other.pid]).map_err(about)?;
         after.same(&before).map_err(about)?;
         eq("the other container's process", stat(&other)?, untouched.as_str()).map_err(about)?;
-        if cut.call.is_none() {
-            eq("status of the command that was not killed", cut.out.status, 0)?;
-            x.measure(format!("{tried} of {} system calls, slowest delete {} ms", cut.calls, slowest.as_millis()));
+        if let Cut::Ended(out, calls) = cut {
+            eq("status of the command that was not killed", out.status, 0)?;
+            x.measure(format!("{tried} of {calls} system calls, slowest delete {} ms", slowest.as_millis()));
             x.measure(format!("before and after: {}", before.counts()));
             break;
         }

@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 
 use super::{bind, case, has, path, userns};
 use crate::ctx::{
-    Bundle, Calls, Ctx, Disturbance, Live, Out, Outcome, Patch, Stop, args, contains, ensure, eq, facts_of, namespace,
-    push, skip,
+    Bundle, Ctx, Cut, Live, Out, Outcome, Patch, Stop, args, contains, ensure, eq, facts_of, namespace, push, skip,
 };
 use crate::frame::Case;
 
@@ -271,14 +270,9 @@ pub(super) fn net_devices() -> Vec<Case> {
                 let b = x.bundle(|c| c["linux"]["netDevices"] = json!({"dev7": {"name": "inside0"}}))?;
                 let (mut at, mut away) = (1, 0);
                 loop {
-                    let cut = x.cmd(["create", "--bundle", b.dir(), &b.id]).disturbed(
-                        Disturbance::Kill,
-                        Calls::Own,
-                        at,
-                        &[],
-                    )?;
+                    let cut = x.cmd(["create", "--bundle", b.dir(), &b.id]).cut(at)?;
                     let created = x.rt(["state", &b.id])?.stdout.contains("\"status\": \"created\"");
-                    ensure(created || cut.call.is_some(), "create fails without being killed")?;
+                    ensure(created || matches!(cut, Cut::Killed(_)), "create fails without being killed")?;
                     away += u32::from(ip(x, "link show dev dev7")?.status != 0);
                     x.rt(["delete", "--force", &b.id])?.ok()?;
                     if created {
