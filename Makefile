@@ -19,6 +19,10 @@ all:
 	$(package)/orlop generate bash > $(package)/completions/orlop
 	$(package)/orlop generate zsh > $(package)/completions/_orlop
 	$(package)/orlop generate fish > $(package)/completions/orlop.fish
+	mkdir -p $(package)/engines
+	for file in $(engines); do \
+		sed 's|/usr/local/bin/orlop|$(PREFIX)/bin/orlop|' engines/$$file > $(package)/engines/$$file || exit 1; \
+	done
 
 install: all
 	install -D -m 755 $(package)/orlop $(DESTDIR)$(PREFIX)/bin/orlop
@@ -27,9 +31,7 @@ install: all
 	install -D -m 644 $(package)/completions/_orlop $(share)/zsh/site-functions/_orlop
 	install -D -m 644 $(package)/completions/orlop.fish $(share)/fish/vendor_completions.d/orlop.fish
 	install -d $(share)/orlop/engines
-	for file in $(engines); do \
-		sed 's|/usr/local/bin/orlop|$(PREFIX)/bin/orlop|' engines/$$file > $(share)/orlop/engines/$$file || exit 1; \
-	done
+	install -m 644 $(engines:%=$(package)/engines/%) $(share)/orlop/engines
 
 # dockerd has one file, which may be there already; containerd reads what its own file imports.
 install-engines: install
@@ -47,6 +49,7 @@ uninstall:
 	if cmp -s $(DESTDIR)$(SYSCONFDIR)/docker/daemon.json $(share)/orlop/engines/daemon.json; then rm $(DESTDIR)$(SYSCONFDIR)/docker/daemon.json; fi
 	rm -rf $(share)/orlop
 
+deb: PREFIX = /usr
 deb: all
 	cargo deb --package runtime-cli --no-build --no-strip --output target/debian/
 
