@@ -1,5 +1,7 @@
 //! What a case has in its hands: the runtime, bundles, running containers, and what must hold when it is over.
 
+mod fault;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -15,6 +17,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+pub(crate) use fault::{Fault, Traced};
 
 /// Why a case did not pass.
 #[derive(Debug, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! What must hold when something goes wrong: nothing is left behind, nothing hangs, and whatever a killed runtime left can
 //! be deleted. Here too are the configurations that engines wrote, from create to delete.
 
+mod errors;
 mod fixtures;
 mod hangs;
 mod leftovers;
@@ -24,6 +25,7 @@ pub(crate) fn cases() -> Vec<Case> {
     let mut all = leftovers::cases();
     all.extend(fixtures::cases());
     all.extend(sweep::cases());
+    all.extend(errors::cases());
     all.extend(hangs::cases());
     all.extend(load::cases());
     all.extend(scarce::cases());

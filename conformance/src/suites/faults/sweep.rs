@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Census, case, prefixed};
 use crate::ctx::{Bundle, Ctx, Cut, Live, Outcome, args, ensure, eq, push};
@@ -17,13 +17,16 @@ struct Victim {
 }
 
 /// A command that prepares.
-type Step = fn(&Bundle) -> Vec<&str>;
+pub(super) type Step = fn(&Bundle) -> Vec<&str>;
 
-const CREATE: Step = |b| vec!["create", "--bundle", b.dir(), &b.id];
-const RUN: Step = |b| vec!["run", "--detach", "--bundle", b.dir(), &b.id];
-const START: Step = |b| vec!["start", &b.id];
-const KILL: Step = |b| vec!["kill", &b.id, "KILL"];
-const PAUSE: Step = |b| vec!["pause", &b.id];
+pub(super) const CREATE: Step = |b| vec!["create", "--bundle", b.dir(), &b.id];
+pub(super) const RUN: Step = |b| vec!["run", "--detach", "--bundle", b.dir(), &b.id];
+pub(super) const START: Step = |b| vec!["start", &b.id];
+pub(super) const KILL: Step = |b| vec!["kill", &b.id, "KILL"];
+pub(super) const PAUSE: Step = |b| vec!["pause", &b.id];
+pub(super) const RESUME: Step = |b| vec!["resume", &b.id];
+/// Takes the controller pids.
+pub(super) const UPDATE: Step = |b| vec!["update", "--pids-limit", "77", &b.id];
 
 const VICTIMS: &[Victim] = &[
     Victim { name: "create", before: &[], words: CREATE },
@@ -35,7 +38,8 @@ const VICTIMS: &[Victim] = &[
     Victim { name: "delete", before: &[RUN, KILL], words: |b| vec!["delete", "--force", &b.id] },
     Victim { name: "delete-running", before: &[RUN], words: |b| vec!["delete", "--force", &b.id] },
     Victim { name: "pause", before: &[RUN], words: PAUSE },
-    Victim { name: "resume", before: &[RUN, PAUSE], words: |b| vec!["resume", &b.id] },
+    Victim { name: "resume", before: &[RUN, PAUSE], words: RESUME },
+    Victim { name: "update", before: &[RUN], words: UPDATE },
 ];
 
 /// Of how many system calls one is tried, unless all are; a prime, so that no pattern of calls is missed for ever.
@@ -57,14 +61,14 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 fn sweep(x: &Ctx, victim: &Victim, mapped: bool) -> Outcome {
+    if victim.name == "update" {
+        x.needs("pids")?;
+    }
     let other = x.live(|c| args(c, "wait"))?;
     let b = x.bundle(|c| {
         args(c, "sleep");
         if mapped {
-            push(&mut c["linux"]["namespaces"], json!({"type": "user"}));
-            for ids in ["uidMappings", "gidMappings"] {
-                c["linux"][ids] = json!([{"containerID": 0, "hostID": 100_000, "size": 1000}]);
-            }
+            give_ids(c);
         }
     })?;
     let untouched = stat(&other)?;
@@ -102,6 +106,14 @@ fn sweep(x: &Ctx, victim: &Victim, mapped: bool) -> Outcome {
         at += if x.job.full { 1 } else { STRIDE };
     }
     x.status(&other.id, "running")
+}
+
+/// A user namespace.
+pub(super) fn give_ids(c: &mut Value) {
+    push(&mut c["linux"]["namespaces"], json!({"type": "user"}));
+    for ids in ["uidMappings", "gidMappings"] {
+        c["linux"][ids] = json!([{"containerID": 0, "hostID": 100_000, "size": 1000}]);
+    }
 }
 
 /// Name and start time, of a process that is neither ended nor stopped.
