@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
-use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
+use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, FsType, statfs};
 
 use super::files;
+use crate::sys::Errno;
 use crate::{Error, Result};
 
 /// The cgroup hierarchies of a machine, seen from the runtime. Only `unified`: pure v2. Only `v1`: v1. Both: hybrid,
@@ -66,16 +67,16 @@ impl Layout {
 
     fn probe_at(base: &Path) -> Result<Self> {
         let memberships = Membership::parse(&read("/proc/self/cgroup")?);
-        let v2_at = |path: &Path| statfs(path).is_ok_and(|s| s.filesystem_type() == CGROUP2_SUPER_MAGIC);
-        let v1_at = |path: &Path| statfs(path).is_ok_and(|s| s.filesystem_type() == CGROUP_SUPER_MAGIC);
+        let v2_at = |path: &Path| holds(path, CGROUP2_SUPER_MAGIC);
+        let v1_at = |path: &Path| holds(path, CGROUP_SUPER_MAGIC);
 
-        let pure = v2_at(base);
+        let pure = v2_at(base)?;
         let mut mounts = None;
         let mut layout = Layout::default();
         for Membership { hierarchy, path } in memberships {
             if hierarchy.is_empty() {
                 let mount = if pure { base.to_owned() } else { base.join("unified") };
-                if pure || v2_at(&mount) {
+                if pure || v2_at(&mount)? {
                     let controllers = read(mount.join("cgroup.controllers"))?;
                     let controllers = controllers.split_whitespace().map(str::to_owned).collect();
                     layout.unified = Some(Hierarchy { controllers, mount, own: path });
@@ -88,7 +89,7 @@ impl Layout {
             }
             // One call tells that the hierarchy is there and that it is mounted from its root.
             let mount = base.join(hierarchy.strip_prefix("name=").unwrap_or(&hierarchy));
-            if v1_at(&below(&mount, &path)) {
+            if v1_at(&below(&mount, &path))? {
                 layout.v1.push(Hierarchy { controllers, mount, own: path });
                 continue;
             }
@@ -99,6 +100,19 @@ impl Layout {
             layout.v1.extend(found.map(|m| m.hierarchy(controllers, &path)));
         }
         Ok(layout)
+    }
+}
+
+/// Whether `path` is there and on such a file system. A hierarchy that can't be looked at is not one that is absent: a container
+/// would be made outside of it, and none of its limits hold.
+fn holds(path: &Path, wanted: FsType) -> Result<bool> {
+    match statfs(path) {
+        Ok(stat) => Ok(stat.filesystem_type() == wanted),
+        Err(nix::Error::ENOENT | nix::Error::ENOTDIR | nix::Error::EACCES) => Ok(false),
+        Err(error) => {
+            let operation = format_args!("find the file system of {}", path.display());
+            Err(Error::system(operation, Errno(error as i32)))
+        }
     }
 }
 
