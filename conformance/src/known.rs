@@ -756,6 +756,8 @@ pub(crate) const MAY_SKIP: &[(&str, &str)] = &[
     ("runtime-tools/process_capabilities", "the machine's root has not every capability"),
     ("faults/fixtures/*", "written for cgroup v1 where v2 is alone"),
     ("faults/scarce/*", "a controller that the hierarchy does not have"),
+    ("faults/kill-sweep/update*", "a controller that the hierarchy does not have"),
+    ("faults/error-sweep/update*", "a controller that the hierarchy does not have"),
     ("spec/net-device/*", "no kind of virtual device"),
     ("engines/docker/limit/blkio-weight", "this kernel has no blkio.weight"),
 ];

@@ -30,7 +30,7 @@ const COMMANDS: &[Command] = &[
         name: "exec",
         before: &[RUN],
         words: |b| vec!["exec", &b.id, "/probe", "cat", "/proc/self/status"],
-        effect: |_, _, t| Ok(json!(credentials(&t.out.results().first().map_or("", |v| v.as_str().unwrap_or(""))))),
+        effect: |_, _, t| Ok(json!(credentials(t.out.results().first().map_or("", |v| v.as_str().unwrap_or(""))))),
     },
     Command { name: "kill", before: &[RUN], words: KILL, effect: |x, b, _| ended(x, b) },
     Command { name: "update", before: &[RUN], words: UPDATE, effect: |x, b, _| container(x, b) },
