@@ -166,7 +166,11 @@ fn at_call(pid: Pid, process: &mut Followed, fault: Option<Fault>, traced: &mut 
         let calls = &mut traced.calls[process.index];
         let mut registers = ptrace::getregs(pid)?;
         calls.push(registers.orig_rax);
-        process.failing = fault.is_some_and(|f| f.process == process.index && f.call + 1 == calls.len());
+        // It fails for wrong arguments alone; and a process that could not outlive its parent would end after it was announced.
+        let dies_with_parent =
+            registers.orig_rax == libc::SYS_prctl.cast_unsigned() && registers.rdi == libc::PR_SET_PDEATHSIG as u64;
+        process.failing =
+            !dies_with_parent && fault.is_some_and(|f| f.process == process.index && f.call + 1 == calls.len());
         if process.failing {
             traced.faulted = true;
             registers.orig_rax = u64::MAX;
