@@ -23,6 +23,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use runtime_core::sys::Errno;
 use runtime_core::{Bundle, Console, Container, Containers, CreateOptions, Error, ErrorKind, Process, Result, UserBus};
 
 use crate::args::{Count, Flag, Order, Parsed, Takes, flag};
@@ -227,6 +228,11 @@ fn json(value: &impl serde::Serialize, indented: bool) -> Result<String> {
 
 /// Prints what was asked for. A reader that went away is no failure.
 fn print(text: &str) -> Result<u8> {
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    Ok(0)
+    let mut out = std::io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::system("write to standard output", Errno::from(error)))
+        }
+        _ => Ok(0),
+    }
 }

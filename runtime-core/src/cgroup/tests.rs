@@ -44,8 +44,12 @@ impl Drop for Guard {
         let removed = record.kill_all(libc::SIGKILL).and_then(|()| record.remove());
         if !std::thread::panicking() {
             removed.unwrap();
-            for path in record.dirs.iter().map(|dir| &dir.path).chain(&record.parents) {
+            for path in record.dirs.iter().map(|dir| &dir.path) {
                 assert!(!path.exists(), "{}", path.display());
+            }
+            // Those that it shares with somebody stay.
+            for path in &record.parents {
+                assert!(!path.exists() || !processes::children(path).is_empty(), "{}", path.display());
             }
         }
     }

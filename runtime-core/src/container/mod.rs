@@ -184,7 +184,8 @@ impl Containers {
     fn ids(&self) -> Result<Vec<String>> {
         let failed = |e: io::Error| Error::system(format!("read {}", self.directory.display()), e.into());
         let names = fs::read_dir(&self.directory).map_err(failed)?;
-        let mut ids: Vec<_> = names.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+        let names = names.map(|entry| Ok(entry?.file_name().into_string().unwrap_or_default()));
+        let mut ids = names.collect::<io::Result<Vec<_>>>().map_err(failed)?;
         ids.retain(|id| state::check_id(id).is_ok());
         ids.sort();
         Ok(ids)
