@@ -4,46 +4,18 @@
 //! The program is its own payload: the binary is static, so a copy of it runs in an empty root.
 #![allow(missing_docs, unsafe_code)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+#[path = "common/allocator.rs"]
+mod allocator;
+
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
+use allocator::OWN_PID;
 use runtime_core::{Bundle, Containers, CreateOptions, ExecOptions, Stream, sys};
 use serde_json::{Value, json};
-
-/// Allocates for the process that was started by execve, and for no copy of it.
-struct OfThisProcess;
-
-static OWN_PID: AtomicI32 = AtomicI32::new(0);
-
-fn check() {
-    let own = OWN_PID.load(Relaxed);
-    if own != 0 && sys::getpid() != own {
-        let _ = sys::write(sys::standard_stream(2), b"the child allocates\n");
-        std::process::abort();
-    }
-}
-
-// SAFETY: everything is the system allocator's, which keeps the contract.
-unsafe impl GlobalAlloc for OfThisProcess {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        check();
-        // SAFETY: the caller's contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        check();
-        // SAFETY: the caller's contract.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: OfThisProcess = OfThisProcess;
 
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {

@@ -5,7 +5,9 @@
 //! `cargo test -p runtime-core --test threads -- 2000` for another number of containers. Takes root.
 #![allow(missing_docs, unsafe_code)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+#[path = "common/allocator.rs"]
+mod allocator;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::AsFd;
@@ -13,44 +15,14 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus, Stdio as ProcessStdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use allocator::OWN_PID;
 use runtime_core::{Bundle, Containers, CreateOptions, ExecOptions, Process, Result, Stdio, sys};
 use serde_json::{Value, json};
 use tokio::io::unix::AsyncFd;
-
-/// Allocates for the process that was started by execve, and for no copy of it.
-struct OfThisProcess;
-
-static OWN_PID: AtomicI32 = AtomicI32::new(0);
-
-fn check() {
-    let own = OWN_PID.load(Relaxed);
-    if own != 0 && sys::getpid() != own {
-        let _ = sys::write(sys::standard_stream(2), b"the child allocates\n");
-        std::process::abort();
-    }
-}
-
-// SAFETY: everything is the system allocator's, which keeps the contract.
-unsafe impl GlobalAlloc for OfThisProcess {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        check();
-        // SAFETY: the caller's contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        check();
-        // SAFETY: the caller's contract.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: OfThisProcess = OfThisProcess;
 
 /// Of a run that hangs the test says so instead of hanging too.
 const PATIENCE: Duration = Duration::from_secs(600);
