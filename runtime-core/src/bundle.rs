@@ -87,6 +87,7 @@ impl Bundle {
     }
 }
 
-fn absolute(path: &Path) -> Result<PathBuf> {
+/// A path from the root directory; links in it stay.
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).map_err(|e| Error::system(format!("find {}", path.display()), e.into()))
 }

@@ -184,13 +184,11 @@ impl Made<'_> {
 
     /// Those above that were made for an earlier container are this one's too: the last one that goes removes them.
     fn share(&mut self, dir: &Dir) {
-        let all = parents(dir);
-        if all.iter().any(|parent| !self.parents.contains(parent) && files::is_parent(parent)) {
-            let (own, others): (Vec<_>, Vec<_>) = self.parents.drain(..).partition(|parent| all.contains(parent));
-            let known = all.into_iter().filter(|parent| own.contains(parent) || files::is_parent(parent));
-            // The outer ones first.
-            self.parents = others.into_iter().chain(known).collect();
-        }
+        let mut all = parents(dir);
+        all.retain(|parent| self.parents.contains(parent) || files::is_parent(parent));
+        // The outer ones first.
+        self.parents.retain(|parent| !all.contains(parent));
+        self.parents.append(&mut all);
     }
 }
 

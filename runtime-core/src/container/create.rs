@@ -5,10 +5,10 @@ use std::ffi::CString;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::options::{Console, CreateOptions, Stdio, Streams};
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, absolute};
 use crate::cgroup::{self, systemd::Manager, systemd::UserBus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
@@ -214,10 +214,6 @@ fn filter(plan: &Plan) -> Option<&crate::seccomp::Program> {
         Step::Seccomp(program) | Step::SeccompListener(program) => Some(program),
         _ => None,
     })
-}
-
-fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).map_err(|e| Error::system(format!("find {}", path.display()), e.into()))
 }
 
 fn check_rootfs(path: &Path) -> Result<()> {

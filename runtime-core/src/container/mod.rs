@@ -509,10 +509,7 @@ impl Container {
     /// [`ErrorKind::NotRunning`] when the container has stopped, unless `all`.
     pub fn kill(&self, signal: i32, all: bool) -> Result<()> {
         let shares_pids = self.shares_pids();
-        let alive = match self.record.init {
-            Some(init) => init.open()?,
-            None => None,
-        };
+        let alive = self.open_init()?;
         if all || signal == libc::SIGKILL && shares_pids {
             if alive.is_none() && !all {
                 // Init has gone and left others behind: they are the container's still.
@@ -550,8 +547,7 @@ impl Container {
 
     /// Ends the first process, and with it every process of its pid namespace.
     fn kill_init(&self) -> Result<()> {
-        let Some(init) = self.record.init else { return Ok(()) };
-        let Some(pidfd) = init.open()? else { return Ok(()) };
+        let Some(pidfd) = self.open_init()? else { return Ok(()) };
         let _ = sys::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
         if self.record.cgroup.is_frozen().unwrap_or(false) {
             self.record.cgroup.thaw()?;
@@ -699,9 +695,7 @@ impl Container {
         if self.status()? == Status::Creating {
             return Err(not_running());
         }
-        let Some(init) = self.record.init.map(|init| init.open()).transpose()?.flatten() else {
-            return Err(not_running());
-        };
+        let Some(init) = self.open_init()? else { return Err(not_running()) };
         let mut out_of_memory = self.record.cgroup.out_of_memory()?;
         let mut next = Instant::now() + interval;
         loop {

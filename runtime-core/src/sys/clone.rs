@@ -104,20 +104,8 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
 
 /// Waits for the end of a child and reaps it. Returns its exit code, or 128 + the signal that ended it.
 pub fn wait_exit(pidfd: BorrowedFd<'_>) -> Result<i32> {
-    // SAFETY: all-zero is a valid siginfo_t.
-    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-    let address = &raw mut info as usize;
-    // SAFETY: `info` outlives the call and has the layout that the kernel writes.
-    retry(|| unsafe {
-        call(libc::SYS_waitid, [libc::P_PIDFD as usize, raw(pidfd), address, (libc::WEXITED | WALL) as usize, 0, 0])
-    })?;
-    // SAFETY: waitid(2) succeeded with WEXITED, so the SIGCHLD part of the union is filled in.
-    let status = unsafe { info.si_status() };
-    match info.si_code {
-        libc::CLD_EXITED => Ok(status),
-        libc::CLD_KILLED | libc::CLD_DUMPED => Ok(128 + status),
-        _ => Err(Errno(libc::ECHILD)),
-    }
+    let status = wait_child(pidfd, 0)?.ok_or(Errno(libc::ECHILD))?;
+    status.code().or(status.signal().map(|signal| 128 + signal)).ok_or(Errno(libc::ECHILD))
 }
 
 /// waitid(2) for the end of a child: how it ended, or `None` where WNOHANG is among the flags and it has not.
