@@ -169,8 +169,11 @@ fn at_call(pid: Pid, process: &mut Followed, fault: Option<Fault>, traced: &mut 
         // It fails for wrong arguments alone; and a process that could not outlive its parent would end after it was announced.
         let dies_with_parent =
             registers.orig_rax == libc::SYS_prctl.cast_unsigned() && registers.rdi == libc::PR_SET_PDEATHSIG as u64;
-        process.failing =
-            !dies_with_parent && fault.is_some_and(|f| f.process == process.index && f.call + 1 == calls.len());
+        // It waits for `start`, which would tell: `create` has ended.
+        let waits_for_start = registers.orig_rax == libc::SYS_read.cast_unsigned()
+            && fs::read_link(format!("/proc/{pid}/fd/{}", registers.rdi)).is_ok_and(|path| path.ends_with("start"));
+        process.failing = !(dies_with_parent || waits_for_start)
+            && fault.is_some_and(|f| f.process == process.index && f.call + 1 == calls.len());
         if process.failing {
             traced.faulted = true;
             registers.orig_rax = u64::MAX;
