@@ -167,6 +167,7 @@ pub(crate) const KNOWN: &[Known] = &[
     known("runc version 1.1.5", "spec/process/memory-policy*", "came with runc 1.4"),
     known("runc version 1.1.5", "spec/process/exec-cpu-affinity", "came with runc 1.3"),
     known("runc version 1.1.5", "spec/process/affinity-initial", "came with runc 1.3"),
+    known("runc version 1.1.5", "spec/process/affinity-of-caller", "inherited until runc 1.3.1"),
     known(
         "runc version 1.1.5",
         "spec/process/rlimit-lowered-for-exec",
@@ -368,6 +369,7 @@ pub(crate) const KNOWN: &[Known] = &[
     known("runc version 1.1.5", "security/CVE-2026-30892/exec-minus-one", "numbers above 32 bits wrap around"),
     known("runc version 1.1.5", "security/hardening/nul-in-argument", "not checked: the string is cut"),
     known("runc version 1.1.5", "security/hardening/nul-in-hostname", "not checked: the name holds the NUL"),
+    known("runc version 1.1.5", "security/hardening/state-of-another", "not checked"),
     known("runc version 1.1.5", "security/hardening/root-resolves-to-slash", "refused since runc 1.3"),
     known("runc version 1.1.5", "security/hardening/environment-is-secret", "runc#3879, 1.1.8"),
     known("runc version 1.1.5", "security/hardening/passwd-fifo", "opens what the image calls /etc/passwd, and waits"),

@@ -187,6 +187,11 @@ fn try_exec(args: &[String]) -> io::Result<std::convert::Infallible> {
                 rustix::process::setsid()?;
                 rustix::process::ioctl_tiocsctty(io::stdin())?;
             }
+            "cpu" => {
+                let mut cpus = nix::sched::CpuSet::new();
+                cpus.set(value.parse().map_err(|e| bad(&e))?)?;
+                nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &cpus)?;
+            }
             "cgroup" => fs::write(Path::new(value).join("cgroup.procs"), "0").map_err(|e| bad(&e))?,
             "user" => become_user(value).map_err(|e| bad(&e))?,
             // Last of all: from here on only the program's own system calls are seen.

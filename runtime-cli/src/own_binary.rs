@@ -64,8 +64,14 @@ pub(crate) fn protect(argv: &[OsString], trace: &TraceFile) -> Result<()> {
     let argv: Vec<CString> = argv.iter().map(|argument| c_string(argument)).collect();
     drop(protecting);
     trace.write(false);
-    Err(failed(sys::execveat(&path, &argv)))
+    // A container that tries to write to the file gets nowhere, and keeps it busy for an instant.
+    let busy = |errno: &Errno| *errno == Errno(libc::ETXTBSY);
+    let refused = std::iter::repeat_with(|| sys::execveat(&path, &argv)).take(ATTEMPTS).find(|errno| !busy(errno));
+    Err(failed(refused.unwrap_or(Errno(libc::ETXTBSY))))
 }
+
+/// A start is refused once in a hundred times beside a loop that tries to write: so many in a row, never.
+const ATTEMPTS: usize = 100;
 
 /// The file on a mount of its own.
 fn read_only_mount(file: &OwnedFd) -> Result<OwnedFd, Errno> {

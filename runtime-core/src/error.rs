@@ -69,6 +69,8 @@ pub enum ErrorKind {
     Program,
     /// A hook failed.
     Hook,
+    /// Others could have written what would have to be believed.
+    Untrusted,
     /// A wait came to its deadline.
     Timeout,
     /// A system call failed; see [`Error::errno`].

@@ -3,8 +3,6 @@
 //! A plain struct, which a test can make up. The machine may have changed since it was filled in: a plan that no longer
 //! fits fails at the step that meets the change.
 
-use std::path::Path;
-
 use crate::cgroup::Layout;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
@@ -48,24 +46,24 @@ impl Host {
             &nix::sys::utsname::uname().map_err(|e| Error::system("read the kernel's version", Errno(e as i32)))?,
         )?;
         let [_, permitted, _] = sys::capget().map_err(|e| Error::system("read own capabilities", e))?;
-        let in_user_namespace = in_user_namespace();
+        let in_user_namespace = in_user_namespace()?;
         Ok(Host {
             euid: sys::geteuid(),
             egid: sys::getegid(),
             capabilities: permitted,
-            last_capability: last_capability(),
+            last_capability: last_capability()?,
             in_user_namespace,
             // In the initial user namespace it always is.
-            setgroups: !in_user_namespace || setgroups_allowed("/proc/self/setgroups"),
+            setgroups: !in_user_namespace || setgroups_allowed("/proc/self/setgroups")?,
             page_size: nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
                 .ok()
                 .flatten()
                 .map_or(4096, |size| size as usize),
             cgroup: Layout::probe()?,
-            apparmor: Path::new("/sys/kernel/security/apparmor").exists()
-                || enabled("/sys/module/apparmor/parameters/enabled"),
-            selinux: Path::new("/sys/fs/selinux/status").exists(),
-            kcore: Path::new("/proc/kcore").exists(),
+            apparmor: is_there("/sys/kernel/security/apparmor")?
+                || says("/sys/module/apparmor/parameters/enabled", "Y")?,
+            selinux: is_there("/sys/fs/selinux/status")?,
+            kcore: is_there("/proc/kcore")?,
         })
     }
 
@@ -103,26 +101,48 @@ fn kernel_version(release: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-fn enabled(path: &str) -> bool {
-    files::read(path).is_ok_and(|text| text.starts_with(b"Y"))
+/// What can't be looked at for want of memory, say, is not taken for absent; what the caller may not see, he has not.
+fn found<T>(looked: sys::Result<T>, path: &str) -> Result<Option<T>> {
+    match looked {
+        Ok(seen) => Ok(Some(seen)),
+        Err(Errno(libc::ENOENT | libc::ENOTDIR | libc::EACCES)) => Ok(None),
+        Err(errno) => Err(Error::system(format_args!("look at {path}"), errno)),
+    }
+}
+
+fn is_there(path: &str) -> Result<bool> {
+    Ok(found(std::fs::metadata(path).map_err(Errno::from), path)?.is_some())
+}
+
+/// Whether the file begins so.
+fn says(path: &str, start: &str) -> Result<bool> {
+    Ok(found(files::read(path), path)?.is_some_and(|text| text.starts_with(start.as_bytes())))
 }
 
 /// Capability 40 (CAP_CHECKPOINT_RESTORE) is there since kernel 5.9, so the search upwards is short.
-fn last_capability() -> u32 {
-    (41..64).find(|&n| sys::in_bounding(n).is_err()).unwrap_or(64) - 1
+fn last_capability() -> Result<u32> {
+    for capability in 41..64 {
+        match sys::in_bounding(capability) {
+            Ok(_) => {}
+            Err(Errno(libc::EINVAL)) => return Ok(capability - 1),
+            Err(errno) => return Err(Error::system("find the last capability", errno)),
+        }
+    }
+    Ok(63)
 }
 
 /// The initial user namespace maps every id to itself, user_namespaces(7).
-fn in_user_namespace() -> bool {
-    files::read("/proc/self/uid_map").is_ok_and(|map| {
+fn in_user_namespace() -> Result<bool> {
+    let path = "/proc/self/uid_map";
+    Ok(found(files::read(path), path)?.is_some_and(|map| {
         let words = map.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
         words.ne([&b"0"[..], b"0", b"4294967295"])
-    })
+    }))
 }
 
 /// Whether a file `/proc/PID/setgroups` says so, user_namespaces(7).
-pub(crate) fn setgroups_allowed(path: &str) -> bool {
-    files::read(path).is_ok_and(|text| text.starts_with(b"allow"))
+pub(crate) fn setgroups_allowed(path: &str) -> Result<bool> {
+    says(path, "allow")
 }
 
 #[cfg(test)]

@@ -107,12 +107,12 @@ pub(crate) struct Call<'a> {
 impl Call<'_> {
     /// The containers below `--root`.
     fn containers(&self) -> Result<Containers> {
-        let is_new = !self.root.exists();
+        let root = nix::unistd::geteuid().is_root();
+        let is_new = !root && !self.root.exists();
         let containers = Containers::open(&self.root).map_err(|error| {
-            let of_others = self.in_run && !nix::unistd::geteuid().is_root();
-            if of_others { error.context("$XDG_RUNTIME_DIR is not set") } else { error }
+            if self.in_run && !root { error.context("$XDG_RUNTIME_DIR is not set") } else { error }
         })?;
-        if is_new && !nix::unistd::geteuid().is_root() {
+        if is_new {
             // Files in $XDG_RUNTIME_DIR that nobody touched for six hours may be cleaned away, unless the sticky bit is
             // set (XDG base directory specification).
             let _ = std::fs::set_permissions(&self.root, std::fs::Permissions::from_mode(0o1700));

@@ -12,7 +12,7 @@ use std::fs;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -97,15 +97,41 @@ pub struct State {
     pub owner: String,
 }
 
+/// Whether nobody else could have written what is in the state directory.
+fn check_owner(directory: &Path, found: &fs::Metadata) -> Result<()> {
+    let untrusted = |why: String| {
+        let operation = format!("use state directory {}", directory.display());
+        Err(Error::new(ErrorKind::Untrusted, format!("{operation}: {why}")).with_operation(operation))
+    };
+    if !found.is_dir() {
+        return Err(Error::system(format!("use state directory {}", directory.display()), sys::Errno(libc::ENOTDIR)));
+    }
+    if found.uid() != 0 && found.uid() != sys::geteuid() {
+        return untrusted(format!("it belongs to uid {}", found.uid()));
+    }
+    // Also with the sticky bit: whoever makes a directory there has made a container.
+    if found.mode() & 0o002 != 0 {
+        return untrusted(format!("everybody may write to it (mode {:04o})", found.mode() & 0o7777));
+    }
+    Ok(())
+}
+
 impl Containers {
     /// The containers below `directory`, which is made (mode 0700) when it is missing.
     ///
     /// # Errors
-    /// [`ErrorKind::System`].
+    /// [`ErrorKind::Untrusted`] when others than the effective user, or root, could have written what is in it: it tells
+    /// which processes to kill, which cgroups to remove and which hooks to run. [`ErrorKind::System`].
     pub fn open(directory: &Path) -> Result<Self> {
         let failed = |e: io::Error| Error::system(format!("make directory {}", directory.display()), e.into());
         let directory = std::path::absolute(directory).map_err(failed)?;
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(failed)?;
+        match fs::metadata(&directory) {
+            Ok(found) => check_owner(&directory, &found)?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(failed)?;
+            }
+            Err(e) => return Err(Error::system(format!("look at directory {}", directory.display()), e.into())),
+        }
         Ok(Containers { directory })
     }
 
@@ -498,7 +524,7 @@ impl Container {
             let text = fs::read_to_string(&path).map_err(|e| Error::system(format!("read {path}"), e.into()))?;
             Ok(parse_map(&text))
         };
-        let setgroups = setgroups_allowed(&format!("/proc/{init}/setgroups"));
+        let setgroups = setgroups_allowed(&format!("/proc/{init}/setgroups"))?;
         Ok(Some(Known { uids: map("uid_map")?, gids: map("gid_map")?, setgroups }))
     }
 

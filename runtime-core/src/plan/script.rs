@@ -98,6 +98,9 @@ pub fn create(spec: &Spec, host: &Host, cgroup: Cgroup, rdt: Option<Rdt>, option
     if !at_birth.is_empty() || topology.hop_joins.is_some() {
         init.push(Step::Rendezvous(Signal::Born));
     }
+    // Within the cpuset now. An engine that systemd has bound to some processors would bind all its containers: the kernel
+    // remembers who was bound by hand also when his cpuset changes, since 6.2 (runc#4041, as runc since 1.3.1).
+    init.push(Step::AllCpus);
     // What an ordinary user may read, the ids of his namespace may not: while the ids are still his.
     let mut copies_at = init.len();
     if new_user_namespace || matches!(linux.namespaces.user, Namespace::Path(_)) && topology.hop_joins.is_some() {
@@ -338,8 +341,10 @@ pub fn exec(process: &Process, host: &Host, target: ExecTarget) -> Result<Plan> 
     if !at_birth.is_empty() || topology.hop_joins.is_some() {
         init.push(Step::Rendezvous(Signal::Born));
     }
-    let r#final = process.exec_cpu_affinity.as_ref().and_then(|a| a.r#final.clone());
-    init.extend(r#final.map(Step::CpuAffinity));
+    init.extend(match &process.exec_cpu_affinity {
+        None => Some(Step::AllCpus),
+        Some(affinity) => affinity.r#final.clone().map(Step::CpuAffinity),
+    });
     init.extend(process_oom_score_adj(Some(process), host, has(Kind::User), &mut open));
     init.push(Step::Undumpable);
     // Privileged opening of the console socket and of /proc has been done by the parent: from here on paths are the

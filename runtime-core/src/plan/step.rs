@@ -274,6 +274,8 @@ pub enum Step {
     IoPriority(u16),
     /// sched_setaffinity(2).
     CpuAffinity(Vec<u64>),
+    /// Every processor that the cpuset allows, whatever the caller was bound to. A kernel that refuses is not asked again.
+    AllCpus,
     /// personality(2).
     Personality(u32),
     /// set_mempolicy(2).
@@ -445,6 +447,7 @@ impl fmt::Display for Step {
             }
             Step::IoPriority(value) => write!(f, "set io priority (class {}, level {})", value >> 13, value & 0x1fff),
             Step::CpuAffinity(cpus) => write!(f, "set cpu affinity {cpus:x?}"),
+            Step::AllCpus => write!(f, "set cpu affinity to all of the cpuset"),
             Step::Personality(value) => write!(f, "set personality {value:#x}"),
             Step::MemoryPolicy(p) => write!(f, "set memory policy {:#x} (nodes {:x?})", p.mode, p.nodes),
             Step::Label { file, value, .. } => {
