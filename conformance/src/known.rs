@@ -128,6 +128,18 @@ pub(crate) const KNOWN: &[Known] = &[
     known("runc version 1.3.6", "cli/notify/never-ready", NEVER_READY),
     known("runc version 1.3.6", "cli/notify/status", NEVER_READY),
     known("runc version 1.1.5", "cli/pidfd-socket/create", "came with runc 1.2"),
+    known("runc version 1.1.5", "cli/text/hook-*", "the point is named since runc 1.2: `error running hook #1`"),
+    known(
+        "runc version 1.1.5",
+        "cli/text/out-of-memory",
+        "runc sets the limit when init, a Go program, is in the group: the kernel refuses it, and that is the message",
+    ),
+    known_as(
+        "runc version 1.1.5",
+        "cli/log/debug",
+        "without `func` and `file`",
+        "what the process inside says has no place in the source",
+    ),
     known("runc version 1.1.5", "cli/features/unsafe-annotations", "came with runc 1.2"),
     known("runc version 1.1.5", "cli/features/idmap", "came with runc 1.2"),
     known("runc version 1.1.5", "cli/global/root-slash", "refused since runc 1.3"),
@@ -534,6 +546,8 @@ pub(crate) const KNOWN: &[Known] = &[
         "cgroups/*",
         "run with --cgroup-manager=disabled where it can't set RLIMIT_MEMLOCK; and it has no command events",
     ),
+    known("crun version 1", "cli/lines/*", "flags, texts and statuses of its own"),
+    known("crun version 1", "cli/text/*", "texts of its own"),
     known("crun version 1.8.1", "cli/features/*", "the command came with crun 1.8.6"),
     known("crun version 1.8.1", "cli/help/*", "the command came with a later crun, or needs CRIU"),
     known("crun version 1.8.1", "cli/spec/rootless", "no mappings"),
@@ -743,6 +757,8 @@ pub(crate) const MAY_SKIP: &[(&str, &str)] = &[
     ("cgroups/*", "a controller or knob that the hierarchy does not have, or a machine without a processor to spare"),
     ("cgroups/systemd/*", "systemd makes no cgroups here, or the hierarchy has no such controller"),
     ("cli/global/systemd-cgroup-without-systemd", "systemd is running"),
+    ("cli/lines/buildah", "/run is somebody else's where systemd is running"),
+    ("cli/text/*", "a controller that the hierarchy does not have, or a process that is frozen by v2 and can be killed"),
     ("spec/resources/*", "a controller or knob that the hierarchy does not have"),
     ("spec/cgroup/pids-limit-holds", "a controller that the hierarchy does not have"),
     ("spec/cgroup/memory-limit-holds", "a controller that the hierarchy does not have"),
@@ -774,6 +790,18 @@ pub(crate) fn matches(pattern: &str, name: &str) -> bool {
 
 /// The table of known faults where an ordinary user executes the runtime, beside the other one.
 const AS_USER: &[Known] = &[
+    known_as(
+        "runc version 1",
+        "spec/rootless/limits-without-permission",
+        "stderr: ",
+        "on cgroup v1 it says that the container could not join or create a cgroup, and on v2 as Orlop does",
+    ),
+    known_as(
+        "runc version 1",
+        "spec/rootless/cgroups-path-without-permission",
+        "stderr: ",
+        "it says which directory it could not make, and as Orlop does only of limits on v2",
+    ),
     known("runc version 1", "cli/ps/*", "without a cgroup it does not know the processes"),
     known("runc version 1", "cli/kill/all", "without a cgroup it signals nobody but init, or leaves the others"),
     known("runc version 1", "cli/kill/shared-pidns", "without a cgroup it does not know the processes"),

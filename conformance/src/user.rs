@@ -33,6 +33,8 @@ pub(crate) struct User {
 /// What the kernel keeps an ordinary user from (mount_setattr(2), *EPERM*).
 const LOCKED: &str = "flags and access times of a mount of the host stay as they are";
 
+const LINES: &str = "lines of an engine that root runs";
+
 const REALTIME: &str = "only root of the machine gives real-time priorities";
 
 /// Cases that an ordinary user can't have, and why.
@@ -89,6 +91,14 @@ const ROOT_ONLY: &[(&str, &str)] = &[
     ("spec/seccomp/notify", "exec can't hand a filter's listener over: refused by name"),
     ("spec/seccomp/notify-flags", "exec can't hand a filter's listener over: refused by name"),
     ("cli/global/root-default", "$XDG_RUNTIME_DIR, which rootless/default-root checks"),
+    ("cli/lines/containerd", LINES),
+    ("cli/lines/go-runc", LINES),
+    ("cli/lines/cri-o", LINES),
+    ("cli/lines/buildah", "without `--root`: rootless/default-root is for a user"),
+    ("cli/lines/inspektor-gadget", LINES),
+    ("cli/text/out-of-memory", "rootless/limits-without-permission is for a user"),
+    ("cli/text/events-after-the-end", "a limit of root's"),
+    ("cli/text/init-still-running", "a cgroup of root's is frozen"),
     ("cli/global/root-many", "--rootless=false takes permission for all cgroups"),
 ];
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -28,6 +29,8 @@ pub(crate) struct Traced {
     pub out: Out,
     /// The numbers of the system calls, a list a process.
     pub calls: Vec<Vec<u64>>,
+    /// The paths that were executed with execve(2), after the command itself.
+    pub executed: Vec<String>,
     /// Whether the fault's place was reached.
     pub faulted: bool,
 }
@@ -89,6 +92,7 @@ fn follow(root: Pid, fault: Option<Fault>) -> Result<Traced, Stop> {
     let mut traced = Traced {
         out: Out { status: 0, stdout: String::new(), stderr: String::new() },
         calls: Vec::new(),
+        executed: Vec::new(),
         faulted: false,
     };
     loop {
@@ -166,6 +170,9 @@ fn at_call(pid: Pid, process: &mut Followed, fault: Option<Fault>, traced: &mut 
         let calls = &mut traced.calls[process.index];
         let mut registers = ptrace::getregs(pid)?;
         calls.push(registers.orig_rax);
+        if registers.orig_rax == libc::SYS_execve.cast_unsigned() {
+            traced.executed.push(text_at(pid, registers.rdi)?);
+        }
         // It fails for wrong arguments alone; and a process that could not outlive its parent would end after it was announced.
         let dies_with_parent =
             registers.orig_rax == libc::SYS_prctl.cast_unsigned() && registers.rdi == libc::PR_SET_PDEATHSIG as u64;
@@ -185,6 +192,22 @@ fn at_call(pid: Pid, process: &mut Followed, fault: Option<Fault>, traced: &mut 
         ptrace::setregs(pid, registers)?;
     }
     Ok(())
+}
+
+/// The string at an address of another process.
+fn text_at(pid: Pid, address: u64) -> Result<String, Stop> {
+    let mut text = Vec::new();
+    let memory = File::open(format!("/proc/{pid}/mem"))?;
+    loop {
+        let mut part = [0; 256];
+        // Less where the string's page is the last.
+        let n = memory.read_at(&mut part, address + text.len() as u64)?;
+        let end = part[..n].iter().position(|byte| *byte == 0);
+        text.extend_from_slice(&part[..end.unwrap_or(n)]);
+        if end.is_some() || n == 0 {
+            return Ok(String::from_utf8_lossy(&text).into_owned());
+        }
+    }
 }
 
 /// Ends the tracing of a process that runs, or waits: it must be stopped for that.

@@ -1,7 +1,9 @@
 //! runc's command line, as engines use it: each line of the engine contract.
 
+mod lines;
 mod notify;
 mod spellings;
+mod texts;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -35,6 +37,8 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend(the_rest());
     all.extend(notify::cases());
     all.extend(spellings::cases());
+    all.extend(lines::cases());
+    all.extend(texts::cases());
     all
 }
 
@@ -507,6 +511,29 @@ fn failures() -> Vec<Case> {
             eq("records", records(&fs::read_to_string(&log)?)?.len(), 3)?;
             eq("mode", fs::metadata(&log)?.permissions().mode() & 0o777, 0o644)
         }),
+        case("log/shared", "contract 5.1.4: several at once write whole lines", |x| {
+            let log = x.fresh("log");
+            let path = log.to_string_lossy().into_owned();
+            let state = |_| x.cmd(["--log", &path, "--log-format", "json", "state", &x.id()]).spawn();
+            let mut all = (0..12).map(state).collect::<Result<Vec<_>, Stop>>()?;
+            for running in &mut all {
+                eq("exit status", running.wait()?, 1)?;
+            }
+            eq("records", records(&fs::read_to_string(&log)?)?.len(), all.len())
+        }),
+        case("log/exec-record", "contract 5.4: one record of an exec that failed, in a log that others used", |x| {
+            let live = x.live(|_| ())?;
+            let log = live.bundle.path("log");
+            for count in 1..3 {
+                let words = ["--log", &log, "--log-format", "json", "exec", &live.id, "no-such-program"];
+                let out = x.cmd(words).go()?.exits(255)?;
+                let records = records(&fs::read_to_string(&log)?)?;
+                eq("records", records.len(), count)?;
+                eq("lines of standard error", out.stderr.lines().count(), 1)?;
+                eq("standard error", records[count - 1]["msg"].as_str(), Some(out.stderr.trim_end()))?;
+            }
+            Ok(())
+        }),
         case("log/quiet", "contract 5.4: no record without --debug when all is well", |x| {
             let log = x.fresh("log");
             let path = log.to_string_lossy().into_owned();
@@ -515,13 +542,16 @@ fn failures() -> Vec<Case> {
             eq("stderr", out.stderr, "")?;
             eq("log", fs::read_to_string(&log)?, "")
         }),
-        case("log/debug", "contract 5.1.1: --debug, JSON records all along", |x| {
+        case("log/debug", "contract 5.1.1, 5.4: --debug, JSON records all along, with `func` and `file`", |x| {
             let log = x.fresh("log");
             let path = log.to_string_lossy().into_owned();
             let b = x.bundle(|c| args(c, "exit 0"))?;
             x.cmd(["--debug", "--log", &path, "--log-format", "json", "run", "--bundle", b.dir(), &b.id]).go()?.ok()?;
             let records = records(&fs::read_to_string(&log)?)?;
-            ensure(records.iter().any(|r| r["level"] == "debug"), "no record of level debug")
+            ensure(records.iter().any(|r| r["level"] == "debug"), "no record of level debug")?;
+            let placed = |r: &Value| ["func", "file"].iter().all(|key| r[key].as_str().is_some_and(|at| !at.is_empty()));
+            let bare = records.iter().find(|r| !placed(r));
+            ensure(bare.is_none(), format_args!("without `func` and `file`: {bare:?}"))
         }),
     ]);
     all
@@ -884,6 +914,12 @@ fn create_start_state() -> Vec<Case> {
             let Some(column) = rows[0].iter().position(|w| *w == "PID") else { return fail("no column PID") };
             eq("rows", rows.len(), 2)?;
             eq("pid", rows[1][column], live.pid.to_string().as_str())
+        }),
+        case("ps/arguments", "contract 5.2 go-runc: what follows the id is ps(1)'s", |x| {
+            let live = x.live(|_| ())?;
+            let text = x.rt(["ps", "--format", "table", &live.id, "-e", "-o", "pid,comm"])?.ok()?.stdout;
+            let rows: Vec<Vec<&str>> = text.lines().map(|l| l.split_whitespace().collect()).collect();
+            eq("rows", rows, vec![vec!["PID", "COMMAND"], vec![live.pid.to_string().as_str(), "probe"]])
         }),
     ]
 }

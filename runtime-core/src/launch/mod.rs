@@ -94,10 +94,12 @@ pub(crate) fn launch(
 ) -> Result<Launched> {
     let fds = fds::open(&plan.open)?;
     let (channel, far_end) = sys::socketpair().map_err(|e| Error::system("make a channel", e))?;
+    // Once it lives it may be killed at any time.
+    let oom_kills = surroundings.cgroup.oom_kill_count().unwrap_or_default();
     let mut process = spawn(plan, surroundings, &fds, channel, far_end)?;
     process.keep_network(plan, &fds);
     drop(fds);
-    let result = process.serve(plan, surroundings, tell);
+    let result = process.serve(plan, surroundings, oom_kills, tell);
     match result {
         Ok(()) => Ok(process.release()),
         Err(error) => {
@@ -225,9 +227,9 @@ impl Process {
         &mut self,
         plan: &Plan,
         surroundings: &Surroundings<'_>,
+        oom_kills: u64,
         tell: &mut dyn FnMut(Moment, i32) -> Result<()>,
     ) -> Result<()> {
-        let oom_kills = surroundings.cgroup.oom_kill_count().unwrap_or_default();
         if plan.init.contains(&Step::Rendezvous(Signal::Born)) {
             self.act(&plan.at_birth, plan, surroundings)?;
             self.go_on()?;
