@@ -758,7 +758,10 @@ pub(crate) const MAY_SKIP: &[(&str, &str)] = &[
     ("cgroups/systemd/*", "systemd makes no cgroups here, or the hierarchy has no such controller"),
     ("cli/global/systemd-cgroup-without-systemd", "systemd is running"),
     ("cli/lines/buildah", "/run is somebody else's where systemd is running"),
-    ("cli/text/*", "a controller that the hierarchy does not have, or a process that is frozen by v2 and can be killed"),
+    (
+        "cli/text/*",
+        "a controller that the hierarchy does not have, or a process that is frozen by v2 and can be killed",
+    ),
     ("spec/resources/*", "a controller or knob that the hierarchy does not have"),
     ("spec/cgroup/pids-limit-holds", "a controller that the hierarchy does not have"),
     ("spec/cgroup/memory-limit-holds", "a controller that the hierarchy does not have"),

@@ -549,7 +549,8 @@ fn failures() -> Vec<Case> {
             x.cmd(["--debug", "--log", &path, "--log-format", "json", "run", "--bundle", b.dir(), &b.id]).go()?.ok()?;
             let records = records(&fs::read_to_string(&log)?)?;
             ensure(records.iter().any(|r| r["level"] == "debug"), "no record of level debug")?;
-            let placed = |r: &Value| ["func", "file"].iter().all(|key| r[key].as_str().is_some_and(|at| !at.is_empty()));
+            let placed =
+                |r: &Value| ["func", "file"].iter().all(|key| r[key].as_str().is_some_and(|at| !at.is_empty()));
             let bare = records.iter().find(|r| !placed(r));
             ensure(bare.is_none(), format_args!("without `func` and `file`: {bare:?}"))
         }),
