@@ -1,17 +1,22 @@
 //! containerd alone, with its client `ctr`.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::{Terminal, complaints, daemon, engine, knob, namespace_of, prepare, sized, tool, until};
+use super::{
+    Terminal, compared_log, complaints, daemon, engine, knob, namespace_of, prepare, reference, sized, tool, until,
+};
 use crate::ctx::{Cmd, Ctx, Out, Outcome, Stop, contains, ensure, eq, fail, skip};
 use crate::fixture::Fixture;
 use crate::frame::Case;
 
 static CONTAINERD: Fixture = Fixture { name: "containerd", start };
+
+/// For what it logs, with the reference too.
+static LOG: Fixture = Fixture { name: "containerd-log", start };
 
 /// The name that the image has.
 const IMAGE: &str = "example.test/box:1";
@@ -93,13 +98,15 @@ struct Containerd<'a> {
     x: &'a Ctx,
     dir: PathBuf,
     namespace: String,
+    /// The runtime of what is run from now on.
+    runtime: RefCell<PathBuf>,
     count: Cell<u32>,
 }
 
 impl<'a> Containerd<'a> {
     fn of(x: &'a Ctx, dir: PathBuf) -> Result<Containerd<'a>, Stop> {
         let namespace = fs::read_to_string(dir.join("namespace"))?;
-        Ok(Containerd { x, dir, namespace, count: Cell::new(0) })
+        Ok(Containerd { x, dir, namespace, runtime: x.job.runtime.clone().into(), count: Cell::new(0) })
     }
 
     /// `ctr ARGS`.
@@ -131,7 +138,7 @@ impl<'a> Containerd<'a> {
     /// `run OPTIONS --runc-binary RUNTIME IMAGE ID PROGRAM`.
     fn run_cmd(&self, options: &str, program: &[&str]) -> Result<(String, Cmd<'a>), Stop> {
         let id = self.id();
-        let runtime = self.x.job.runtime.to_string_lossy().into_owned();
+        let runtime = self.runtime.borrow().to_string_lossy().into_owned();
         let mut args = vec!["run", "--runc-binary", &runtime];
         args.extend(options.split_whitespace());
         args.extend([IMAGE, &id]);
@@ -191,14 +198,23 @@ impl<'a> Containerd<'a> {
 }
 
 fn case(name: &str, checks: &'static str, run: impl Fn(&Containerd<'_>) -> Outcome + Send + Sync + 'static) -> Case {
-    let mut case = Case::new("engines", format!("containerd/{name}"), checks, move |x| {
+    with(&CONTAINERD, name, checks, run)
+}
+
+fn with(
+    fixture: &'static Fixture,
+    name: &str,
+    checks: &'static str,
+    run: impl Fn(&Containerd<'_>) -> Outcome + Send + Sync + 'static,
+) -> Case {
+    let mut case = Case::new("engines", format!("{}/{name}", fixture.name), checks, move |x| {
         let Some(stage) = &x.job.stage else { return fail("harness: no fixture") };
         let c = Containerd::of(x, stage.dir.clone())?;
         let outcome = run(&c);
         let tidied = c.tidy();
         outcome.and(tidied)
     });
-    case.fixture = Some(&CONTAINERD);
+    case.fixture = Some(fixture);
     case
 }
 
@@ -403,14 +419,15 @@ pub(crate) fn cases() -> Vec<Case> {
             }
             Ok(())
         }),
-        case("log", "no complaint in the daemon's log that the reference runtime does not cause", |c| {
-            let id = c.idle("")?;
-            c.exec("", &id, "exit 3")?.exits(3)?;
-            for words in ["pause", "resume", "kill -s KILL"] {
-                c.get(&format!("tasks {words} {id}"))?;
-            }
-            c.becomes(&id, "STOPPED")?;
-            c.run_cmd("--rm", &["nosuch"])?.1.go()?;
+        with(&LOG, "beside", "no complaint of the same deeds that the reference does not cause", |c| {
+            let reference = reference(c.x)?;
+            compared_log(c.x, &c.dir.join("containerd.log"), CHANCE, |with_reference| {
+                let runtime = if with_reference { &reference } else { &c.x.job.runtime };
+                c.runtime.replace(runtime.clone());
+                deeds(c)
+            })
+        }),
+        case("log", "no complaint in the daemon's log of all cases that is not known", |c| {
             let found = complaints(&fs::read_to_string(c.dir.join("containerd.log"))?, ALLOWED);
             ensure(found.is_empty(), format_args!("complaints: {}", found.join("\n")))
         }),
@@ -418,7 +435,37 @@ pub(crate) fn cases() -> Vec<Case> {
     all
 }
 
-/// Complaints that containerd 1.6 has with runc too.
+/// A bit of everything that the daemon logs something of.
+fn deeds(c: &Containerd<'_>) -> Outcome {
+    let id = c.idle("--memory-limit 33554432")?;
+    c.exec("", &id, "exit 3")?.exits(3)?;
+    let exec = c.id();
+    c.words(&["tasks", "exec", "--exec-id", &exec, &id, "nosuch"])?.exits(1)?;
+    for words in ["pause", "resume", "metrics", "ps", "kill -s SIGKILL"] {
+        c.get(&format!("tasks {words} {id}"))?;
+    }
+    c.becomes(&id, "STOPPED")?;
+    c.go(&format!("tasks kill -s 9 {id}"))?.errs()?;
+    c.go(&format!("tasks delete {id}"))?;
+    c.run_cmd("--rm", &["nosuch"])?.1.go()?.exits(1)?;
+    c.run_cmd("--rm --mount type=bind,src=/etc/passwd,dst=/etc,options=rbind", &["true"])?.1.go()?.errs()?;
+    c.sh("--memory-limit 16777216", "tail /dev/zero")?;
+    let paused = c.idle("")?;
+    c.get(&format!("tasks pause {paused}"))?;
+    c.go(&format!("tasks delete --force {paused}"))?;
+    let killed = c.idle("")?;
+    let pid = c.task(&killed)?.0.parse()?;
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)?;
+    c.becomes(&killed, "STOPPED")?;
+    c.go(&format!("tasks delete {killed}"))?;
+    // By the end of another one all has been said of those before.
+    c.sh("", "true")?.ok().map(drop)
+}
+
+/// What comes by chance, whichever the runtime: of containers that end while they are looked at.
+const CHANCE: &[&str] = &["resuming exited container from paused state", "failed to remove runc container"];
+
+/// Complaints that containerd 1.6 has with runc too, in the cases of this file: `containerd-log/beside` compares.
 const ALLOWED: &[&str] = &[
     "devmapper",
     // After every container that cannot be created.

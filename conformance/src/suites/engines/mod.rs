@@ -27,7 +27,9 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend(containerd::cases());
     all.extend(podman::cases());
     for c in &mut all {
-        c.timeout = LIMIT;
+        // With `--full`, 200 containers at once; and a life with each of two runtimes.
+        let long = c.name.ends_with("/crowd") || c.name.ends_with("-log/beside");
+        c.timeout = if long { 5 * LIMIT } else { LIMIT };
     }
     all
 }
@@ -214,10 +216,46 @@ fn sized(size: &str) -> String {
     format!("while [ \"$(stty size)\" != '{size}' ]; do usleep 20000; done")
 }
 
+/// The runtime whose complaints an engine has anyway.
+fn reference(x: &Ctx) -> Result<PathBuf, Stop> {
+    x.job.reference.clone().map_or_else(|| tool("runc"), Ok)
+}
+
+/// Fails where the engine complains of what was done with the runtime under test, and not of the same with the reference.
+/// `reference` and `tested` are what it logged meanwhile; `chance` is what is logged now and then, whichever the runtime.
+fn no_worse(x: &Ctx, reference: &str, tested: &str, chance: &[&str]) -> Outcome {
+    let usual = complaints(&nameless(x, reference), &[]);
+    let found: Vec<String> = nameless(x, tested)
+        .lines()
+        .filter(|line| complaints(line, chance).iter().any(|complaint| !usual.contains(complaint)))
+        .map(str::to_owned)
+        .collect();
+    ensure(found.is_empty(), format_args!("complaints that {usual:#?} does not have: {found:#?}"))
+}
+
+/// A log without the paths of the runtimes.
+fn nameless(x: &Ctx, log: &str) -> String {
+    let reference = reference(x).unwrap_or_default();
+    [&x.job.runtime, &reference]
+        .iter()
+        .fold(log.to_owned(), |log, path| log.replace(&*path.to_string_lossy(), "RUNTIME"))
+}
+
+/// As [`no_worse`], of what `deeds` adds to a log, which is one of a daemon that nobody else uses.
+fn compared_log(x: &Ctx, log: &Path, chance: &[&str], deeds: impl Fn(bool) -> Outcome) -> Outcome {
+    let start = fs::read_to_string(log)?.len();
+    deeds(true)?;
+    let middle = fs::read_to_string(log)?.len();
+    deeds(false)?;
+    let text = fs::read_to_string(log)?;
+    no_worse(x, &text[start..middle], &text[middle..], chance)
+}
+
 /// What a log complains of (level warning and above, also in the output of a shim that it quotes): the message and the
 /// error, with ids and numbers blanked out, unless a pattern allows it.
 fn complaints(log: &str, allowed: &[&str]) -> Vec<String> {
-    let plain = log.replace("\\\"", "\"").replace("\\n", "\n");
+    // Each line of what is quoted is one by itself.
+    let plain = log.replace("\\\"", "\"").replace("\\n", "\n").replace("time=\"", "\ntime=\"");
     let mut found: Vec<String> = plain
         .lines()
         .filter_map(|l| {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fs;
 use std::path::PathBuf;
 
-use super::{Terminal, engine, namespace_of, prepare, sized, tool, until};
+use super::{Terminal, engine, namespace_of, no_worse, prepare, reference, sized, tool, until};
 use crate::ctx::{Cmd, Ctx, Driver, Out, Outcome, Stop, contains, ensure, eq, fail};
 use crate::fixture::{Fixture, slice};
 use crate::frame::Case;
@@ -40,13 +40,14 @@ struct Podman<'a> {
     dir: PathBuf,
     /// As the user `probe`.
     rootless: bool,
+    runtime: RefCell<PathBuf>,
     names: RefCell<Vec<String>>,
 }
 
 impl<'a> Podman<'a> {
     fn of(x: &'a Ctx, dir: PathBuf) -> Podman<'a> {
         let rootless = dir.join("rootless").exists();
-        Podman { x, dir, rootless, names: RefCell::default() }
+        Podman { x, dir, rootless, runtime: x.job.runtime.clone().into(), names: RefCell::default() }
     }
 
     fn cmd(&self, args: &[&str]) -> Result<Cmd<'a>, Stop> {
@@ -57,7 +58,7 @@ impl<'a> Podman<'a> {
     fn tool(&self, program: &str, args: &[&str]) -> Result<Cmd<'a>, Stop> {
         let at = |name: &str| self.dir.join("user").join(name).to_string_lossy().into_owned();
         let (root, run, tmp) = (at("root"), at("run"), at("t"));
-        let runtime = self.x.job.runtime.to_string_lossy().into_owned();
+        let runtime = self.runtime.borrow().to_string_lossy().into_owned();
         // Without root systemd is the user's own, which nobody has started here.
         let systemd = self.x.job.driver == Driver::Systemd && !self.rootless;
         let manager = if systemd { "systemd" } else { "cgroupfs" };
@@ -524,6 +525,13 @@ fn root() -> Vec<Case> {
             p.get(&format!("rm --force --time 0 {name}"))?;
             until("end of all processes", || Ok(pids.iter().all(|p| !fs::exists(format!("/proc/{p}")).unwrap_or(true))))
         }),
+        case("log", "podman and conmon say nothing that they don't say with the reference", |p| {
+            p.runtime.replace(reference(p.x)?);
+            let usual = said(p)?;
+            // Of a runtime with another name podman asks for no log as JSON, unless it is told so.
+            p.runtime.replace(p.dir.join("bin/runc"));
+            no_worse(p.x, &usual, &said(p)?, &[])
+        }),
         case("crowd", "10 containers at once", |p| {
             let mut all = Vec::new();
             for i in 0..10 {
@@ -537,4 +545,26 @@ fn root() -> Vec<Case> {
             Ok(())
         }),
     ]
+}
+
+/// What is said, from warnings on, during a bit of everything. Commands that use a container know its runtime.
+fn said(p: &Podman<'_>) -> Result<String, Stop> {
+    let mut said = String::new();
+    let mut hear = |out: Out, status: i32| -> Outcome {
+        said.push_str(&out.stderr);
+        out.exits(status).map(drop)
+    };
+    let (name, cmd) =
+        p.run_cmd("-d --memory 64m", &["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1000 & wait; done"])?;
+    hear(cmd.go()?, 0)?;
+    hear(p.exec("", &name, "exit 3")?, 3)?;
+    hear(p.words(&["exec", &name, "nosuch"])?, 127)?;
+    for words in ["pause", "unpause", "top", "stats --no-stream", "restart", "kill", "start", "stop", "rm"] {
+        hear(p.go(&format!("{words} {name}"))?, 0)?;
+    }
+    hear(p.run("", &["nosuch"])?, 127)?;
+    hear(p.run("", &["/etc/passwd"])?, 126)?;
+    hear(p.run("--memory 16m --memory-swap 16m", &["tail", "/dev/zero"])?, 137)?;
+    hear(p.run("", &["true"])?, 0)?;
+    Ok(said)
 }
