@@ -109,9 +109,8 @@ impl Call<'_> {
     fn containers(&self) -> Result<Containers> {
         let root = nix::unistd::geteuid().is_root();
         let is_new = !root && !self.root.exists();
-        let containers = Containers::open(&self.root).map_err(|error| {
-            if self.in_run && !root { error.context("$XDG_RUNTIME_DIR is not set") } else { error }
-        })?;
+        let containers = Containers::open(&self.root)
+            .map_err(|error| if self.in_run && !root { error.context("$XDG_RUNTIME_DIR is not set") } else { error })?;
         if is_new {
             // Files in $XDG_RUNTIME_DIR that nobody touched for six hours may be cleaned away, unless the sticky bit is
             // set (XDG base directory specification).

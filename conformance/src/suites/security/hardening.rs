@@ -91,24 +91,28 @@ fn users() -> Vec<Case> {
             }
             Ok(())
         }),
-        case("hardening/state-of-another", "security 1: whoever may write to --root would say which processes to kill", |x| {
-            let live = x.live(|_| ())?;
-            let planted = x.fresh("state");
-            fs::create_dir(&planted)?;
-            let mut copy = std::process::Command::new("cp");
-            copy.arg("-a").arg(x.state_root().join(&live.id)).arg(&planted);
-            ensure(copy.status()?.success(), "harness: cp")?;
-            for (owner, mode) in [(4321, 0o700), (0, 0o777), (0, 0o1777)] {
-                std::os::unix::fs::chown(&planted, Some(owner), Some(owner))?;
-                fs::set_permissions(&planted, fs::Permissions::from_mode(mode))?;
-                let root = planted.to_string_lossy();
-                for words in [&["kill", &live.id, "KILL"][..], &["list"], &["delete", "--force", &live.id]] {
-                    let words: Vec<_> = ["--root", &root].into_iter().chain(words.iter().copied()).collect();
-                    x.bare(words).go()?.fails(1, &["state directory", &root])?;
+        case(
+            "hardening/state-of-another",
+            "security 1: whoever may write to --root would say which processes to kill",
+            |x| {
+                let live = x.live(|_| ())?;
+                let planted = x.fresh("state");
+                fs::create_dir(&planted)?;
+                let mut copy = std::process::Command::new("cp");
+                copy.arg("-a").arg(x.state_root().join(&live.id)).arg(&planted);
+                ensure(copy.status()?.success(), "harness: cp")?;
+                for (owner, mode) in [(4321, 0o700), (0, 0o777), (0, 0o1777)] {
+                    std::os::unix::fs::chown(&planted, Some(owner), Some(owner))?;
+                    fs::set_permissions(&planted, fs::Permissions::from_mode(mode))?;
+                    let root = planted.to_string_lossy();
+                    for words in [&["kill", &live.id, "KILL"][..], &["list"], &["delete", "--force", &live.id]] {
+                        let words: Vec<_> = ["--root", &root].into_iter().chain(words.iter().copied()).collect();
+                        x.bare(words).go()?.fails(1, &["state directory", &root])?;
+                    }
                 }
-            }
-            x.status(&live.id, "running")
-        }),
+                x.status(&live.id, "running")
+            },
+        ),
         case("hardening/root-resolves-to-slash", "runc utils.go: --root is not /", |x| {
             for root in ["/", "//", "/.", "/tmp/..", "/proc/../tmp/.."] {
                 x.bare(["--root", root, "list"]).go()?.fails(1, &["root"])?;

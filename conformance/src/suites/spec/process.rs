@@ -182,18 +182,22 @@ pub(super) fn process() -> Vec<Case> {
             let init = fs::read_to_string(format!("/proc/{}/status", live.pid))?;
             ensure(!init.contains("Cpus_allowed_list:\t1\n"), "it was applied to init")
         }),
-        case("process/affinity-of-caller", "engine contract: containers are not bound to the caller's processors", |x| {
-            if std::thread::available_parallelism()?.get() < 2 {
-                return skip("one processor");
-            }
-            let free = x.facts(|_| ())?;
-            let b = x.bundle(|_| ())?;
-            let f = facts_of(&x.cmd(["run", "--bundle", b.dir(), &b.id]).with(["cpu=1"]).go()?.ok()?)?;
-            eq("Cpus_allowed_list of init", &f["cpus"], &free["cpus"])?;
-            let live = x.live(|_| ())?;
-            let f = facts_of(&x.cmd(["exec", &live.id, "/probe", "report"]).with(["cpu=1"]).go()?.ok()?)?;
-            eq("Cpus_allowed_list of exec", &f["cpus"], &free["cpus"])
-        }),
+        case(
+            "process/affinity-of-caller",
+            "engine contract: containers are not bound to the caller's processors",
+            |x| {
+                if std::thread::available_parallelism()?.get() < 2 {
+                    return skip("one processor");
+                }
+                let free = x.facts(|_| ())?;
+                let b = x.bundle(|_| ())?;
+                let f = facts_of(&x.cmd(["run", "--bundle", b.dir(), &b.id]).with(["cpu=1"]).go()?.ok()?)?;
+                eq("Cpus_allowed_list of init", &f["cpus"], &free["cpus"])?;
+                let live = x.live(|_| ())?;
+                let f = facts_of(&x.cmd(["exec", &live.id, "/probe", "report"]).with(["cpu=1"]).go()?.ok()?)?;
+                eq("Cpus_allowed_list of exec", &f["cpus"], &free["cpus"])
+            },
+        ),
         case("process/only-three-descriptors", "runtime-linux.md File descriptors", |x| {
             let f = x.facts(|_| ())?;
             let fds: Vec<_> = f["fds"].as_object().into_iter().flatten().map(|(k, _)| k.as_str()).collect();
