@@ -1,6 +1,8 @@
 //! Making the cgroup, limiting it, and placing processes in it.
 
+use std::fs::DirBuilder;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::{Cgroup, Dir, Driver, OnFailure, Record, Value, Write, devices, files, systemd};
@@ -69,12 +71,11 @@ pub fn start(cgroup: &Cgroup, pid: i32) -> Result<()> {
     let Some(unit) = &cgroup.unit else { return Ok(()) };
     systemd::start(unit, pid)?;
     let record = Record::from(cgroup);
-    if let Some(dir) = record.unified().filter(|_| record.dirs.len() > 1) {
-        // systemd has the unified hierarchy of a hybrid layout too, unless it was told otherwise on the kernel's command line.
-        match files::mkdir(&dir.path) {
-            Ok(()) | Err(Errno(libc::EEXIST)) => {}
-            Err(errno) => return Err(failed("create cgroup", &dir.path, errno)),
-        }
+    // Beside v1, systemd removes the directories of controllers that by its properties the unit does not need (devices, where
+    // all are allowed); and it has the unified hierarchy too, unless it was told otherwise on the kernel's command line.
+    for dir in record.dirs.iter().filter(|_| record.dirs.len() > 1) {
+        let made = DirBuilder::new().recursive(true).mode(0o755).create(&dir.path);
+        made.map_err(|error| failed("create cgroup", &dir.path, Errno::from(error)))?;
     }
     // As if the directory were fresh: systemd's device program is left where it is, beside ours. systemd would not know
     // that it is gone, and both must allow a device.

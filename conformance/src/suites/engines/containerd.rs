@@ -9,8 +9,8 @@ use serde_json::json;
 use super::{
     Terminal, compared_log, complaints, daemon, engine, knob, namespace_of, prepare, reference, sized, tool, until,
 };
-use crate::ctx::{Cmd, Ctx, Out, Outcome, Stop, contains, ensure, eq, fail, skip};
-use crate::fixture::Fixture;
+use crate::ctx::{Cmd, Ctx, Driver, Out, Outcome, Stop, contains, ensure, eq, fail, skip};
+use crate::fixture::{Fixture, slice};
 use crate::frame::Case;
 
 static CONTAINERD: Fixture = Fixture { name: "containerd", start };
@@ -135,11 +135,20 @@ impl<'a> Containerd<'a> {
         format!("{}{}", self.x.job.tag, self.count.get())
     }
 
+    /// Where systemd is to make the cgroup `name`, in the form of the runtimes.
+    fn scope(&self, name: &str) -> String {
+        format!("{}.slice:ctr:{name}", slice(&self.namespace))
+    }
+
     /// `run OPTIONS --runc-binary RUNTIME IMAGE ID PROGRAM`.
     fn run_cmd(&self, options: &str, program: &[&str]) -> Result<(String, Cmd<'a>), Stop> {
         let id = self.id();
         let runtime = self.runtime.borrow().to_string_lossy().into_owned();
         let mut args = vec!["run", "--runc-binary", &runtime];
+        let scope = self.scope(&id);
+        if self.x.job.driver == Driver::Systemd {
+            args.extend(["--runc-systemd-cgroup", "--cgroup", &scope]);
+        }
         args.extend(options.split_whitespace());
         args.extend([IMAGE, &id]);
         args.extend(program);
@@ -299,13 +308,22 @@ pub(crate) fn cases() -> Vec<Case> {
             eq("pid", fs::read_to_string(file)?.trim(), c.task(&id)?.0.as_str())
         }),
         case("run/cgroup", "--cgroup, and nothing left of it", |c| {
-            let path = format!("/{}/of/its/own", c.namespace);
-            let id = c.idle(&format!("--cgroup {path}"))?;
+            let (asked, path, name) = match c.x.job.driver {
+                Driver::Cgroupfs => {
+                    let path = format!("/{}/of/its/own", c.namespace);
+                    (path.clone(), path, "own".to_owned())
+                }
+                Driver::Systemd => {
+                    let (own, slice) = (format!("{}own", c.x.job.tag), slice(&c.namespace));
+                    (c.scope(&own), format!("/{slice}.slice/ctr-{own}.scope"), format!("ctr-{own}"))
+                }
+            };
+            let id = c.idle(&format!("--cgroup {asked}"))?;
             let cgroup = fs::read_to_string(format!("/proc/{}/cgroup", c.task(&id)?.0))?;
-            ensure(cgroup.lines().any(|l| l.ends_with(&format!(":{path}"))), &cgroup)?;
+            ensure(cgroup.lines().any(|l| l.ends_with(&path)), &cgroup)?;
             c.get(&format!("tasks delete --force {id}"))?;
-            let left = crate::frame::cgroups_named("own");
-            ensure(!left.iter().any(|p| p.ends_with(format!("{}/of/its/own", c.namespace))), format_args!("left: {left:?}"))
+            let left = crate::frame::cgroups_named(&name);
+            ensure(!left.iter().any(|p| p.to_string_lossy().ends_with(&path)), format_args!("left: {left:?}"))
         }),
         case("run/limits", "--memory-limit and --cpus", |c| {
             let id = c.idle("--memory-limit 33554432 --cpus 0.5")?;
