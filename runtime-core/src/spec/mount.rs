@@ -201,7 +201,11 @@ pub(super) fn mount(at: Node<'_>, bundle: &Path, linux: &Linux, warnings: &mut V
     let mut data = Vec::new();
     let options = o.field("options");
     options.list(|at| {
-        let option = at.required(at.text())?;
+        let option = at.required(at.str())?;
+        // podman writes some.
+        if option.is_empty() {
+            return Ok(());
+        }
         if let Some(maps) = option.strip_prefix("ridmap=").or_else(|| option.strip_prefix("idmap=")) {
             idmap_option = Some((option.starts_with('r'), at.to_string()));
             option_ids = Some(mappings_of_option(at, maps, linux)?);

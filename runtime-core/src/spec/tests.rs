@@ -401,7 +401,7 @@ const REFUSALS: &[(&str, &str, &str)] = &[
         "uidMappings": [{"containerID": 1, "hostID": 2, "size": 1}],
         "gidMappings": [{"containerID": 1, "hostID": 2, "size": 1}]}]"#,
         "/mounts/0/options: a mount in place can't be idmapped"),
-    ("/mounts", r#"[{"destination": "/a", "type": "tmpfs", "options": [""]}]"#, "/mounts/0/options/0: must be set"),
+    ("/mounts", r#"[{"destination": "/a", "type": "tmpfs", "options": [null]}]"#, "/mounts/0/options/0: must be set"),
     ("/mounts", r#"[{"destination": "/a", "type": "proc", "options": ["tmpcopyup"]}]"#,
         "/mounts/0/options: tmpcopyup is for tmpfs only"),
     ("/mounts", r#"[{"destination": "/a", "type": "tmpfs", "options": ["a\u0000"]}]"#,

@@ -446,7 +446,8 @@ pub(crate) fn cases() -> Vec<Case> {
             })
         }),
         case("log", "no complaint in the daemon's log of all cases that is not known", |c| {
-            let found = complaints(&fs::read_to_string(c.dir.join("containerd.log"))?, ALLOWED);
+            let allowed = [ALLOWED, if c.x.job.slow > 1 { LATE } else { &[] }].concat();
+            let found = complaints(&fs::read_to_string(c.dir.join("containerd.log"))?, &allowed);
             ensure(found.is_empty(), format_args!("complaints: {}", found.join("\n")))
         }),
     ]);
@@ -495,4 +496,15 @@ const ALLOWED: &[&str] = &[
     "failed to remove runc container",
     // After every checkpoint that could not be made: criu has written no log.
     "failed to copy dump.log",
+    // The harness's file is of version 2, which containerd 1.6 and 2 read both.
+    "Configuration migrated from version",
+];
+
+/// What it says further on an emulated machine, where a shim needs longer than the seconds that it is given to clean up.
+const LATE: &[&str] = &[
+    "context deadline exceeded",
+    "signal: killed",
+    "broken pipe",
+    "received message on inactive stream",
+    "warnings while cleaning up dead shim",
 ];

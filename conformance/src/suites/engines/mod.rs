@@ -85,7 +85,6 @@ fn prepare(x: &Ctx) -> Outcome {
     }
     let busybox = tool("busybox")?;
     fs::copy(&busybox, root.join("bin/busybox"))?;
-    fs::copy(&x.job.probe, root.join("probe"))?;
     let applets = x.program(&busybox, ["--list"]).go()?.ok()?.stdout;
     for applet in applets.lines().filter(|a| *a != "busybox") {
         symlink("busybox", root.join("bin").join(applet))?;

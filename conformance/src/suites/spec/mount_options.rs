@@ -14,8 +14,9 @@ use crate::frame::Case;
 pub(super) fn mount_options() -> Vec<Case> {
     // Options of a tmpfs, what its mount then must show, and what it must not.
     type Words = &'static [&'static str];
-    let rows: [(&str, Words, Words, Words); 31] = [
+    let rows: [(&str, Words, Words, Words); 32] = [
         ("none", &[], &["rw", "relatime"], &["nosuid", "nodev", "noexec"]),
+        ("empty", &["nosuid", "", "noexec"], &["nosuid", "noexec"], &[]),
         ("defaults", &["defaults"], &["rw"], &["nosuid", "nodev", "noexec", "ro"]),
         ("ro", &["ro"], &["ro"], &["rw"]),
         ("rw", &["ro", "rw"], &["rw"], &["ro"]),
