@@ -11,6 +11,9 @@ use crate::{Error, ErrorKind, Result};
 /// How long killed processes may take to leave.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// How long systemd may take to see by itself that a unit has no processes any more.
+const NOTICE: Duration = Duration::from_secs(1);
+
 impl Record {
     /// Has systemd stop the unit, where it made the cgroup, before its directories are removed. The processes have been
     /// killed: it has nothing to wait for.
@@ -21,7 +24,16 @@ impl Record {
     pub fn stop(&self) -> Result<()> {
         match &self.driver {
             Driver::Fs => Ok(()),
-            Driver::Systemd(unit) => systemd::stop(unit),
+            Driver::Systemd(unit) => systemd::stop(unit).inspect_err(|_| self.let_systemd_look()),
+        }
+    }
+
+    /// Gives systemd the time to remove the cgroup. By its file of events the kernel tells that it is empty, some
+    /// milliseconds late; were the file gone before, the unit would stay for ever.
+    fn let_systemd_look(&self) {
+        let deadline = Instant::now() + NOTICE;
+        while self.unified().is_some_and(|dir| dir.path.exists()) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 
