@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::systemd::Manager;
+
 pub(crate) use fault::{Fault, Traced};
 
 /// Why a case did not pass.
@@ -319,8 +321,8 @@ impl<'a> Cmd<'a> {
             c.arg("__exec").args(&with).arg("--").arg(&self.program);
             c
         };
-        if self.ctx.job.user.is_some() {
-            c.env("XDG_RUNTIME_DIR", self.ctx.job.dir.join("xdg"));
+        if let Some(user) = &self.ctx.job.user {
+            c.env("XDG_RUNTIME_DIR", user.runtime_dir(&self.ctx.job)).env_remove("DBUS_SESSION_BUS_ADDRESS");
         }
         c.args(&self.args);
         if let Some(env) = &self.env {
@@ -933,11 +935,16 @@ impl Ctx {
         Ok(Console { listener: UnixListener::bind(&path)?, path: path.to_string_lossy().into_owned() })
     }
 
+    /// The systemd that makes the cgroups with `--driver systemd`.
+    pub(crate) fn manager(&self) -> Manager {
+        Manager::of(self.job.user.as_ref())
+    }
+
     /// The `cgroupsPath` of container `id`.
     pub(crate) fn cgroups_path(&self, id: &str) -> String {
         match self.job.driver {
             Driver::Cgroupfs => format!("{}/{id}", self.job.cgroup),
-            Driver::Systemd => format!("system.slice:conformance:{id}"),
+            Driver::Systemd => format!("{}:conformance:{id}", self.manager().slice()),
         }
     }
 
@@ -945,7 +952,10 @@ impl Ctx {
     pub(crate) fn group(&self, id: &str) -> String {
         match self.job.driver {
             Driver::Cgroupfs => format!("{}/{id}", self.job.cgroup),
-            Driver::Systemd => format!("/system.slice/conformance-{id}.scope"),
+            Driver::Systemd => {
+                let manager = self.manager();
+                format!("{}/{}/conformance-{id}.scope", manager.root(), manager.slice())
+            }
         }
     }
 
@@ -988,9 +998,10 @@ impl Ctx {
         if self.job.v2 { self.needs_v2(controller) } else { self.needs_v1(controller) }
     }
 
-    /// Skips unless the v2 hierarchy has `controller`.
+    /// Skips unless the v2 hierarchy has `controller`, where systemd makes the cgroups in its own part of it.
     pub(crate) fn needs_v2(&self, controller: &str) -> Outcome {
-        let all = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+        let root = if self.job.driver == Driver::Systemd { self.manager().root() } else { String::new() };
+        let all = fs::read_to_string(format!("/sys/fs/cgroup{root}/cgroup.controllers")).unwrap_or_default();
         if all.split_whitespace().any(|c| c == controller) {
             return Ok(());
         }
@@ -1001,7 +1012,7 @@ impl Ctx {
     fn no_units(&self) -> Outcome {
         let end = Instant::now() + patience(Duration::from_secs(3));
         loop {
-            let left = units(&self.job.tag)?;
+            let left = self.manager().units(&self.job.tag)?;
             if left.is_empty() {
                 return Ok(());
             }
@@ -1039,19 +1050,6 @@ impl Ctx {
         let new: Vec<_> = now.lines().filter(|l| !mounts_before.lines().any(|b| b == *l)).collect();
         ensure(new.is_empty(), format_args!("left behind: mounts {new:?}"))
     }
-}
-
-/// The units that systemd knows whose name contains `tag`.
-pub(crate) fn units(tag: &str) -> Result<Vec<String>, Stop> {
-    let pattern = format!("*{tag}*");
-    let out = Command::new("systemctl")
-        .args(["list-units", "--all", "--full", "--plain", "--no-legend", &pattern])
-        .stdin(Stdio::null())
-        .output()?;
-    if !out.status.success() {
-        return fail(format!("harness: systemctl: {}", String::from_utf8_lossy(&out.stderr).trim_end()));
-    }
-    Ok(String::from_utf8_lossy(&out.stdout).lines().map(str::to_owned).collect())
 }
 
 /// Waits until `fd` is readable.

@@ -22,7 +22,8 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 use crate::ctx::{Ctx, Driver, Job, Outcome, Stop, fail, wait_fd};
-use crate::frame::{Cage, Case, forget_units, remove_cgroups};
+use crate::frame::{Cage, Case, remove_cgroups};
+use crate::systemd::Manager;
 
 /// How long an engine may take to start.
 const START: Duration = Duration::from_secs(90);
@@ -65,7 +66,7 @@ impl Drop for Running {
         let tag = self.tag.trim_end_matches('-');
         for name in [tag.to_owned(), slice(tag)] {
             remove_cgroups(&name);
-            forget_units(&name);
+            Manager::System.forget(&name);
         }
         let _ = fs::remove_dir_all(&self.stage.dir);
     }

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ctx::{Ctx, Driver, Job, Outcome, Stop, patience, wait_fd};
 use crate::fixture::{self, Fixture, Fixtures};
+use crate::systemd::Manager;
 use crate::user::User;
 
 /// One thing that a runtime must do.
@@ -85,7 +86,7 @@ struct Ended {
     measured: String,
 }
 
-/// Directories below the cgroup mounts, at most four levels down, whose name contains `tag`.
+/// Directories below the cgroup mounts, at most eight levels down: a slice of a user is in the fifth, whose name contains `tag`.
 pub(crate) fn cgroups_named(tag: &str) -> Vec<PathBuf> {
     let info = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let mut found = Vec::new();
@@ -95,7 +96,7 @@ pub(crate) fn cgroups_named(tag: &str) -> Vec<PathBuf> {
             continue;
         }
         let Some(point) = left.split(' ').nth(4) else { continue };
-        find(Path::new(point), tag, 4, &mut found);
+        find(Path::new(point), tag, 8, &mut found);
     }
     found
 }
@@ -264,7 +265,7 @@ fn run(job: &Job, limit: Duration) -> Verdict {
     let ended = supervise(job, limit);
     remove_cgroups(&job.tag);
     if job.driver == Driver::Systemd {
-        forget_units(&job.tag);
+        Manager::of(job.user.as_ref()).forget(&job.tag);
     }
     let time = start.elapsed();
     let read = |name: &str| fs::read_to_string(job.dir.join(name)).unwrap_or_default();
@@ -311,15 +312,6 @@ impl Cage {
 impl Drop for Cage {
     fn drop(&mut self) {
         remove_cgroup(&self.0);
-    }
-}
-
-/// Has systemd forget the units that hold `tag` in their names, which the removal of their cgroups has ended.
-pub(crate) fn forget_units(tag: &str) {
-    if Path::new("/run/systemd/system").exists() && crate::ctx::units(tag).is_ok_and(|u| !u.is_empty()) {
-        for verb in ["stop", "reset-failed"] {
-            let _ = Command::new("systemctl").args([verb, &format!("*{tag}*")]).stdin(Stdio::null()).output();
-        }
     }
 }
 

@@ -169,6 +169,8 @@ pub(crate) const KNOWN: &[Known] = &[
         "cli/program/run-not-executable",
         "a warning about memory.events where cgroup v2 has no memory controller",
     ),
+    known("runc version 1.1.5", "cgroups/systemd/hangup/create", "a unit that was started is left, on cgroup v1"),
+    known("runc version 1.1.5", "cgroups/systemd/hangup/update", "it fails, and the limit is set all the same"),
     known("runc version 1.1.5", "cli/exec/bad-user-4294967296", "the number wraps around"),
     known("runc version 1.1.5", "cli/tty/long-socket-path", "connects by the path as it is"),
     known("runc version 1.1.5", "spec/seccomp/notify-long-path", "connects by the path as it is"),

@@ -14,6 +14,7 @@ mod known;
 mod probe;
 mod report;
 mod suites;
+mod systemd;
 mod user;
 mod vm;
 
@@ -373,7 +374,15 @@ fn send(message: &Message) {
 
 /// Runs the cases here and returns the verdicts as they are.
 fn run_here(options: &Options, cases: &[&Case], names: &[&str], scratch: &Path) -> Result<Option<Outcome>, Stop> {
-    let user = options.as_user.as_deref().map(|text| User::parse(text, options.delegate)).transpose()?;
+    let groups = match (options.driver, options.delegate) {
+        (Driver::Systemd, _) => user::Groups::OfHisSystemd,
+        (Driver::Cgroupfs, true) => user::Groups::Delegated,
+        (Driver::Cgroupfs, false) => user::Groups::None,
+    };
+    let user = options.as_user.as_deref().map(|text| User::parse(text, groups)).transpose()?;
+    if options.driver == Driver::Systemd {
+        systemd::Manager::of(user.as_ref()).start()?;
+    }
     let mut runtimes: Vec<Runtime> = names.iter().map(|r| runtime(r)).collect::<Result<_, _>>()?;
     // Where they are, an ordinary user may not come (rootless engines, --as-user); and attacks are on the copies.
     for (index, runtime) in runtimes.iter_mut().enumerate() {
@@ -557,7 +566,7 @@ fn conduct(options: &Options) -> Result<u8, Stop> {
         }
     } else {
         ctx::slow_down(options.slow.unwrap_or(1).max(1));
-        if options.driver == Driver::Systemd && !Path::new("/run/systemd/system").exists() {
+        if options.driver == Driver::Systemd && !systemd::is_running() {
             let arguments: Vec<_> = std::env::args().skip(1).collect();
             return booted::run(&arguments, options.v2(), &scratch.0);
         }

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::ctx::{Job, Stop, fail, namespace, skip};
 use crate::known::matches;
+use crate::systemd;
 
 /// Who executes the runtime.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,8 +27,18 @@ pub(crate) struct User {
     name: Option<String>,
     /// His subordinate ids, users and groups alike: the first, and how many.
     sub: Option<(u32, u32)>,
-    /// Whether the run's parent cgroup is his.
-    pub delegate: bool,
+    groups: Groups,
+}
+
+/// Where the containers of an ordinary user have cgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Groups {
+    /// Nowhere.
+    None,
+    /// Below the run's parent cgroup, which is his.
+    Delegated,
+    /// His own systemd makes them.
+    OfHisSystemd,
 }
 
 /// What the kernel keeps an ordinary user from (mount_setattr(2), *EPERM*).
@@ -76,7 +87,11 @@ const ROOT_ONLY: &[(&str, &str)] = &[
     ("cgroups/holds/devices", "only root of the machine may load device rules"),
     ("cgroups/measured/devices", "only root of the machine may load device rules"),
     ("cgroups/devices/*", "only root of the machine may load device rules"),
-    ("cgroups/systemd/silence/from-the-start", "written for root: a user's systemd has its own sockets"),
+    ("cgroups/systemd/property/devices", "only root of the machine may load device rules"),
+    (
+        "cgroups/systemd/unit/slice",
+        "systemd moves processes from elsewhere into delegated units alone, and a slice is none",
+    ),
     ("cgroups/delegation/*", "written for root, whose cgroup is given to the container"),
     ("cgroups/life/below-frozen", "a cgroup of root's is frozen"),
     ("spec/process/scheduler-fifo", REALTIME),
@@ -134,7 +149,7 @@ const DELEGATED: &[&str] = &[
 ];
 
 impl User {
-    pub(crate) fn parse(text: &str, delegate: bool) -> Result<User, Stop> {
+    pub(crate) fn parse(text: &str, groups: Groups) -> Result<User, Stop> {
         let mut parts = text.split(':');
         let who = parts.next().unwrap_or_default();
         let number = |text: &str| text.parse::<u32>().or_else(|_| fail(format!("--as-user {text}: no number")));
@@ -155,7 +170,20 @@ impl User {
         if uid == 0 {
             return fail("--as-user: root is no ordinary user");
         }
-        Ok(User { uid, gid, name, sub, delegate })
+        Ok(User { uid, gid, name, sub, groups })
+    }
+
+    /// Whether his containers have cgroups.
+    pub(crate) fn has_groups(&self) -> bool {
+        self.groups != Groups::None
+    }
+
+    /// `XDG_RUNTIME_DIR`: that of his login where his systemd is wanted, else a private one.
+    pub(crate) fn runtime_dir(&self, job: &Job) -> PathBuf {
+        match self.groups {
+            Groups::OfHisSystemd => systemd::runtime_dir(self.uid),
+            Groups::None | Groups::Delegated => job.dir.join("xdg"),
+        }
     }
 
     /// His name, which newuidmap(1) wants him to have.
@@ -186,9 +214,8 @@ impl User {
             }
             mount(Some(&private), &place, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
         }
-        let runtime_dir = job.dir.join("xdg");
-        fs::create_dir_all(&runtime_dir)?;
-        if self.delegate {
+        fs::create_dir_all(self.runtime_dir(job))?;
+        if self.groups == Groups::Delegated {
             for hierarchy in hierarchies(job.v2) {
                 self.delegate(&hierarchy, &job.cgroup)
                     .map_err(|e| Stop::Fail(format!("harness: delegate {}: {e}", hierarchy.display())))?;
@@ -261,7 +288,7 @@ impl User {
     /// What the helper does that executes the runtime.
     pub(crate) fn circumstances(&self, job: &Job) -> Vec<String> {
         let mut all = Vec::new();
-        if self.delegate {
+        if self.groups == Groups::Delegated {
             let places =
                 hierarchies(job.v2).into_iter().map(|h| h.join(job.cgroup.trim_start_matches('/')).join("runtime"));
             all.extend(places.map(|place| format!("cgroup={}", place.display())));
@@ -287,7 +314,7 @@ impl User {
         for key in ["uidMappings", "gidMappings"] {
             config["linux"][key] = maps[key].clone();
         }
-        if !self.delegate
+        if !self.has_groups()
             && let Some(linux) = config["linux"].as_object_mut()
         {
             linux.remove("cgroupsPath");
@@ -351,7 +378,7 @@ impl User {
         if self.sub.is_none() && any(SUBORDINATE) {
             return Some(TAKES_IDS);
         }
-        (!self.delegate && any(DELEGATED)).then_some(TAKES_CGROUP)
+        (!self.has_groups() && any(DELEGATED)).then_some(TAKES_CGROUP)
     }
 }
 
@@ -393,7 +420,7 @@ mod tests {
 
     #[test]
     fn users() {
-        let check = |text: &str| User::parse(text, false).ok().map(|u| (u.uid, u.gid, u.sub));
+        let check = |text: &str| User::parse(text, Groups::None).ok().map(|u| (u.uid, u.gid, u.sub));
         assert_eq!(check("54321"), Some((54321, 54321, None)));
         assert_eq!(check("54321:100000:65536"), Some((54321, 54321, Some((100_000, 65536)))));
         for wrong in ["root", "0", "54321:1", "54321:x:1", "no such user", ""] {

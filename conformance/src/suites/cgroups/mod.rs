@@ -3,6 +3,7 @@
 //! (`measured`: what a limit does, not what its file says), whole lists of device rules (`devices`), and documents made
 //! up at random, which another runtime must take in the same way (`compared`).
 
+mod bus;
 mod compared;
 mod devices;
 mod measured;
@@ -32,6 +33,7 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend(events());
     all.extend(measured::cases());
     all.extend(systemd::cases());
+    all.extend(bus::cases());
     all.extend(devices::cases());
     all.extend(compared::cases());
     all.extend(life());

@@ -33,7 +33,7 @@ pub(super) fn rootless() -> Vec<Case> {
             let name = x.job.version.split(' ').next().unwrap_or_default().to_owned();
             let b = x.bundle(|c| args(c, "exit 0"))?;
             x.bare(["create", "--bundle", b.dir(), &b.id]).go()?.ok()?;
-            let root = x.job.dir.join("xdg").join(&name);
+            let root = user(x)?.runtime_dir(&x.job).join(&name);
             let there = root.join(&b.id).is_dir();
             x.bare(["delete", "--force", &b.id]).go()?.ok()?;
             ensure(there, format_args!("no {}/ID", root.display()))?;
@@ -107,7 +107,7 @@ pub(super) fn rootless() -> Vec<Case> {
             "rootless/limits-without-permission",
             "runc: rootless needs no limits without permission for cgroups",
             |x| {
-                if user(x)?.delegate {
+                if user(x)?.has_groups() {
                     return skip(HAS_CGROUP);
                 }
                 x.needs("pids")?;
@@ -119,7 +119,7 @@ pub(super) fn rootless() -> Vec<Case> {
             "rootless/cgroups-path-without-permission",
             "runc: rootless needs no cgroupsPath without permission",
             |x| {
-                if user(x)?.delegate {
+                if user(x)?.has_groups() {
                     return skip(HAS_CGROUP);
                 }
                 let b = x.bundle(|c| c["linux"]["cgroupsPath"] = json!("/conformance-not-his/x"))?;
