@@ -30,6 +30,9 @@ const fn tools(case: &'static str, shows: &'static str, reason: &'static str) ->
 /// A fault of crun.
 const SIGPIPE: &str = "delete is killed by SIGPIPE where a poststop hook ends without reading its standard input";
 
+/// Another of crun's.
+const LEFT_CGROUP: &str = "the cgroup of a create that failed is left";
+
 /// A deviation of runc that engines rely on.
 const DELETE_CREATED: &str = "a container that was only created is deleted: engines clean up that way";
 
@@ -392,6 +395,33 @@ pub(crate) const KNOWN: &[Known] = &[
         "security/hardening/passwd-terminal",
         "opens what the image calls /etc/passwd, and waits",
     ),
+    known("runc version 1.3.6", "security/CVE-2026-30892/exec-minus-one", "numbers above 32 bits wrap around"),
+    known("runc version 1.3.6", "security/hardening/nul-in-argument", "not checked: the string is cut"),
+    known("runc version 1.3.6", "security/hardening/nul-in-hostname", "not checked: the name holds the NUL"),
+    known("runc version 1.3.6", "security/hardening/state-of-another", "not checked"),
+    known("runc version 1.3.6", "security/hardening/passwd-*", "opens what the image calls /etc/passwd, and waits"),
+    known_as(
+        "crun version 1.28",
+        "security/CVE-2025-52565/console-is-a-dangling-link",
+        "BREACH",
+        "makes /dev/console by a path that follows the image's links: an empty file on the host",
+    ),
+    known("crun version 1.28", "security/CVE-2025-52565/console-*", "the terminal is mounted where the image's link leads"),
+    known("crun version 1.28", "security/regression/dangling-links", "a link to what is not there yet is refused"),
+    known("crun version 1.28", "security/CVE-2019-16884/*", "mounts on /proc and /sys are not refused"),
+    known("crun version 1.28", "security/CVE-2021-43784/*", LEFT_CGROUP),
+    known("crun version 1.28", "security/CVE-2025-27612/exec", "exec without capabilities in the document gets others"),
+    known("crun version 1.28", "security/GHSA-g54h-m393-cpwq/no-rules", "no default devices without a list"),
+    known("crun version 1.28", "security/CVE-2026-30892/exec-minus-one", "what is no number is a name, or wraps around"),
+    known("crun version 1.28", "security/CVE-2026-30892/process-minus-one", "not checked: the process stays root"),
+    known("crun version 1.28", "security/hardening/exec-cgroup", "exec --cgroup ../.. leaves the container's cgroup"),
+    known("crun version 1.28", "security/hardening/nul-in-*", "not checked: the string is cut"),
+    known("crun version 1.28", "security/hardening/page-size-with-slash", LEFT_CGROUP),
+    known("crun version 1.28", "security/hardening/unified-*", LEFT_CGROUP),
+    known("crun version 1.28", "security/hardening/rdma-device-with-newline", "not checked"),
+    known("crun version 1.28", "security/hardening/state-of-another", "not checked"),
+    known("crun version 1.28", "security/hardening/root-resolves-to-slash", "not refused"),
+    known("crun version 1.28", "security/hardening/passwd-*", "opens what the image calls /etc/passwd, and waits"),
     known("runc version 1.3.6", "spec/net-device/*", "came with runc 1.4"),
     known("runc version 1.3.6", "spec/process/memory-policy*", "came with runc 1.4"),
     known("runc version 1.3.6", "spec/mount-option/defaults", "passed to the filesystem"),

@@ -99,12 +99,24 @@ fn outward(x: &Ctx, name: &str) -> String {
     format!("/../../../../../../../..{}/{name}", canary(x).display())
 }
 
-/// Runs `f` while another thread exchanges two names as fast as it can; they are as before, or exchanged, afterwards.
+/// Runs `f` while another thread exchanges two names as fast as it can; they are as before, or exchanged, afterwards. Where
+/// there are two processors the thread has the last one to itself, and the runtime begins on another.
 fn exchanging<T>(a: &Path, b: &Path, f: impl FnOnce() -> Result<T, Stop>) -> Result<T, Stop> {
+    use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let this_thread = nix::unistd::Pid::from_raw(0);
+    let all = sched_getaffinity(this_thread)?;
+    let (mut attackers, mut others) = (all, all);
+    let mut numbers = (0..CpuSet::count()).filter(|&n| all.is_set(n).unwrap_or(false));
+    if let (Some(_), Some(last)) = (numbers.next(), numbers.last()) {
+        attackers = CpuSet::new();
+        attackers.set(last)?;
+        others.unset(last)?;
+    }
     let stop = AtomicBool::new(false);
     let turning = AtomicBool::new(false);
-    std::thread::scope(|s| {
+    let result = std::thread::scope(|s| {
         s.spawn(|| {
+            let _ = sched_setaffinity(this_thread, &attackers);
             while !stop.load(Ordering::Relaxed) {
                 let cwd = rustix::fs::CWD;
                 let _ = rustix::fs::renameat_with(cwd, a, cwd, b, rustix::fs::RenameFlags::EXCHANGE);
@@ -114,10 +126,12 @@ fn exchanging<T>(a: &Path, b: &Path, f: impl FnOnce() -> Result<T, Stop>) -> Res
         while !turning.load(Ordering::Relaxed) {
             std::thread::yield_now();
         }
-        let result = f();
+        let result = sched_setaffinity(this_thread, &others).map_err(Stop::from).and_then(|()| f());
         stop.store(true, Ordering::Relaxed);
         result
-    })
+    });
+    sched_setaffinity(this_thread, &all)?;
+    result
 }
 
 /// Creates the bundle's container.
