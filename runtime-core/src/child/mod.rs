@@ -25,6 +25,8 @@ pub(crate) struct Context<'a> {
     pub(crate) streams: [Option<BorrowedFd<'a>>; 3],
     /// The child's side of the channel to the parent.
     pub(crate) channel: BorrowedFd<'a>,
+    /// The parent's side, which the child closes first of all: else the channel would not end with the parent.
+    pub(crate) parents: BorrowedFd<'a>,
     /// Where init and the hop note when their steps ended, when somebody traces them.
     pub(crate) clock: (&'a [AtomicU64], &'a [AtomicU64]),
 }
@@ -194,9 +196,13 @@ pub(crate) fn spawn(
     context: &Context<'_>,
 ) -> sys::Result<(i32, OwnedFd)> {
     let Some(steps) = hop else {
-        return sys::clone3_and_run(how, || run(init, context));
+        return sys::clone3_and_run(how, || {
+            leave_parents_side(context);
+            run(init, context)
+        });
     };
     sys::clone3_and_run(Clone3::default(), || {
+        leave_parents_side(context);
         let memory = prepare(steps, context);
         // The runtime's child and not the hop's.
         let how = Clone3 { flags: how.flags | libc::CLONE_PARENT as u64, ..how };
@@ -208,6 +214,12 @@ pub(crate) fn spawn(
             Err(errno) => fail(context.channel, steps.len(), errno.into(), &memory),
         }
     })
+}
+
+/// The death signal tells nothing of a parent that ended before it was asked for. Whoever waits hears of that one by the
+/// channel's end.
+fn leave_parents_side(context: &Context<'_>) {
+    let _ = sys::close_inherited_one(context.parents.as_raw_fd());
 }
 
 /// Notes that what belongs to this place has ended, when somebody traces ([`crate::trace`]): else there are no places.

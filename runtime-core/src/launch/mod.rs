@@ -133,7 +133,7 @@ fn spawn(
     let mask = sys::set_signal_mask(u64::MAX).map_err(failed("block signals"))?;
     let span = trace::span(|| clone_text(plan));
     let result = enter_pid_namespace(plan, fds).and_then(|back| {
-        let forked = clone(plan, surroundings, fds, far_end.as_fd());
+        let forked = clone(plan, surroundings, fds, far_end.as_fd(), channel.as_fd());
         let returned = back.map_or(Ok(()), |own| sys::setns(own.as_fd(), Kind::Pid.flag()));
         let (pid, pidfd) = forked?;
         let process = Process { pid, pidfd: Some(pidfd), channel, master: None, network: None, devices: None };
@@ -175,10 +175,12 @@ fn clone(
     surroundings: &Surroundings<'_>,
     fds: &[OwnedFd],
     channel: BorrowedFd<'_>,
+    parents: BorrowedFd<'_>,
 ) -> Result<(i32, OwnedFd)> {
     let clock = surroundings.clock.places(plan.init.len());
     let cgroups = if plan.init.contains(&Step::EnterCgroups) { surroundings.entries()? } else { Vec::new() };
-    let context = Context { fds, root: plan.root, cgroups: &cgroups, streams: surroundings.streams, channel, clock };
+    let streams = surroundings.streams;
+    let context = Context { fds, root: plan.root, cgroups: &cgroups, streams, channel, parents, clock };
     let init = Clone3 { flags: flags(&plan.topology.new), cgroup: surroundings.birthplace };
     let hop = plan.topology.hop_joins.is_some();
     let forked = child::spawn(&plan.init, hop.then_some(&plan.hop[..]), init, &context);

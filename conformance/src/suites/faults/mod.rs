@@ -13,8 +13,9 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use crate::ctx::{Ctx, Outcome, Stop, ensure, processes};
+use crate::ctx::{Ctx, Driver, Outcome, Stop, ensure, patience, processes};
 use crate::frame::Case;
 
 fn case(name: impl Into<String>, checks: &'static str, run: impl Fn(&Ctx) -> Outcome + Send + Sync + 'static) -> Case {
@@ -49,6 +50,8 @@ struct Census {
     cgroups: BTreeSet<String>,
     /// Names below `--root`.
     states: BTreeSet<String>,
+    /// Names of systemd's units.
+    units: BTreeSet<String>,
     /// Pids and names, but for the case itself.
     processes: BTreeSet<(i32, String)>,
     /// Descriptors of the caller.
@@ -67,14 +70,16 @@ impl Census {
                 directories(Path::new(point), &x.job.tag, &mut cgroups);
             }
         }
-        let states = match fs::read_dir(x.state_root()) {
+        let states: BTreeSet<String> = match fs::read_dir(x.state_root()) {
             Ok(entries) => entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect(),
             Err(_) => BTreeSet::new(),
         };
+        let units = if x.job.driver == Driver::Systemd { units(x, &states)? } else { BTreeSet::new() };
         Ok(Census {
             mounts: mounts.lines().map(str::to_owned).collect(),
             cgroups,
             states,
+            units,
             processes: processes().into_iter().collect(),
             fds: fs::read_dir("/proc/self/fd")?.count(),
         })
@@ -83,10 +88,11 @@ impl Census {
     /// The numbers, for the evidence.
     fn counts(&self) -> String {
         format!(
-            "mounts {}, cgroups {}, containers {}, processes {}, descriptors {}",
+            "mounts {}, cgroups {}, containers {}, units {}, processes {}, descriptors {}",
             self.mounts.len(),
             self.cgroups.len(),
             self.states.len(),
+            self.units.len(),
             self.processes.len(),
             self.fds
         )
@@ -102,8 +108,24 @@ impl Census {
         differ("mounts", &self.mounts, &before.mounts)?;
         differ("cgroups", &self.cgroups, &before.cgroups)?;
         differ("state directory", &self.states, &before.states)?;
+        differ("units", &self.units, &before.units)?;
         differ("processes", &self.processes, &before.processes)?;
         ensure(self.fds == before.fds, format_args!("descriptors: {} before, {} now", before.fds, self.fds))
+    }
+}
+
+/// The units of the case's containers. systemd collects those that have ended in its own time; one that stays when its container is
+/// gone was left behind.
+fn units(x: &Ctx, containers: &BTreeSet<String>) -> Result<BTreeSet<String>, Stop> {
+    let end = Instant::now() + patience(Duration::from_secs(3));
+    loop {
+        let lines = crate::ctx::units(&x.job.tag)?;
+        let units: BTreeSet<_> =
+            lines.iter().filter_map(|l| l.split(' ').find(|word| word.contains(&x.job.tag))).collect();
+        let wanted = |unit: &&str| containers.iter().any(|id| unit.ends_with(&format!("{id}.scope")));
+        if units.iter().all(wanted) || Instant::now() > end {
+            return Ok(units.into_iter().map(str::to_owned).collect());
+        }
     }
 }
 
