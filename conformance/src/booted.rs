@@ -82,6 +82,8 @@ pub(crate) fn run(arguments: &[String], v2: bool, scratch: &Path) -> Result<u8, 
             Err(_) => return why("it was not ready in time"),
         }
     }
+    // It tells of every job that takes long, and would wait for who does not read that.
+    drop(told);
     let mut inside = Command::new(std::env::current_exe()?)
         .args(["__booted", &pid.to_string()])
         .args(arguments)

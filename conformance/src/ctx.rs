@@ -224,8 +224,9 @@ pub(crate) fn reap_one(block: bool) -> Result<bool, Stop> {
     let (pid, status) = match waitpid(None, (!block).then_some(WaitPidFlag::WNOHANG)) {
         Ok(WaitStatus::Exited(pid, status)) => (pid, status),
         Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, 128 + signal as i32),
-        Ok(_) | Err(nix::errno::Errno::ECHILD) => return Ok(false),
-        Err(nix::errno::Errno::EINTR) => return Ok(true),
+        Ok(WaitStatus::StillAlive) | Err(nix::errno::Errno::ECHILD) => return Ok(false),
+        // A stop, of one that the case traces.
+        Ok(_) | Err(nix::errno::Errno::EINTR) => return Ok(true),
         Err(e) => return Err(e.into()),
     };
     REAPED.with(|r| r.borrow_mut().insert(pid.as_raw(), status));

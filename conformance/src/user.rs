@@ -264,9 +264,6 @@ impl User {
 
     /// Gives him what is root's below `dir`, but for what is kept.
     pub(crate) fn own(&self, dir: &Path, kept: &[PathBuf]) -> io::Result<()> {
-        if kept.iter().any(|k| k == dir) {
-            return Ok(());
-        }
         let meta = fs::symlink_metadata(dir)?;
         // The probe is every container's: one that could write to it would be all others' end.
         if meta.uid() == 0 && (meta.is_dir() || meta.nlink() == 1) {
@@ -276,8 +273,8 @@ impl User {
             let device = meta.dev();
             for entry in fs::read_dir(dir)? {
                 let path = entry?.path();
-                // What is mounted there is not of this run's making.
-                if fs::symlink_metadata(&path).is_ok_and(|m| m.dev() == device) {
+                // What is mounted there is not of this run's making, and may not answer.
+                if !kept.contains(&path) && fs::symlink_metadata(&path).is_ok_and(|m| m.dev() == device) {
                     self.own(&path, kept)?;
                 }
             }

@@ -73,9 +73,9 @@ pub(super) fn remove_tree(path: &Path, unified: bool, deadline: Instant) -> Resu
         }
         let pids = pids_below(path)?;
         if Instant::now() >= deadline {
-            return Err(busy(path, pids.first()));
+            return Err(busy(path, pids.last()));
         }
-        match pids.first() {
+        match pids.last() {
             Some(_) if unified => {
                 // An error is that of a group that vanished: the next turn sees it.
                 let _ = files::wait_for_event(&path.join("cgroup.events"), "populated", 0, deadline);
@@ -95,7 +95,12 @@ pub(super) fn remove_tree(path: &Path, unified: bool, deadline: Instant) -> Resu
 
 fn busy(path: &Path, pid: Option<&i32>) -> Error {
     let errno = Errno(libc::EBUSY);
-    let holder = pid.map_or_else(String::new, |pid| format!(", process {pid} is still in it"));
+    let holder = match pid {
+        // Of v1, which does not list them.
+        None => ", no process of this pid namespace is in it".to_owned(),
+        Some(0) => ", a process of another pid namespace is still in it".to_owned(),
+        Some(pid) => format!(", process {pid} is still in it"),
+    };
     let what = format!("remove cgroup {}: {errno} after {DEADLINE:?}{holder}", path.display());
     Error::new(ErrorKind::Timeout, what).with_errno(errno)
 }

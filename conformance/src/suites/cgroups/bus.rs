@@ -11,12 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MsFlags, mount};
 use rustix::process::{Gid, Uid};
 use serde_json::json;
 
-use super::long;
 use super::systemd::case;
+use super::{Covered, long};
 use crate::ctx::{Ctx, Driver, Live, Outcome, Stop, contains, ensure, eq, patience, skip};
 use crate::frame::Case;
 use crate::systemd::Manager;
@@ -42,17 +42,6 @@ impl Fault {
     fn word(self) -> &'static str {
         let (Fault::Silence(word) | Fault::HangUp(word) | Fault::HangUpAfter(word)) = self;
         word
-    }
-}
-
-/// Mounts that are taken away again.
-struct Covered(Vec<PathBuf>);
-
-impl Drop for Covered {
-    fn drop(&mut self) {
-        for path in self.0.iter().rev() {
-            let _ = umount2(path, MntFlags::MNT_DETACH);
-        }
     }
 }
 

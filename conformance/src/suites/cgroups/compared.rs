@@ -1,7 +1,7 @@
 //! Resources made up at random, given to the runtime and to another one: the same documents are refused, and what is
 //! taken stands in the same control files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::{Random, case, long, rounds, with};
-use crate::ctx::{Bundle, Ctx, Out, Outcome, Stop, args, ensure, fail, skip};
+use crate::ctx::{Bundle, Ctx, Driver, Out, Outcome, Stop, args, ensure, fail, skip};
 use crate::frame::Case;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -17,6 +17,7 @@ pub(super) fn cases() -> Vec<Case> {
         long(600, case("compared/resources", "the conversions of the reference runtime", resources)),
         long(600, case("compared/update", "update --resources, as the reference runtime", updates)),
         long(60, case("compared/events", "every figure of the reference runtime's events", events)),
+        long(60, case("compared/unit", "every property of the reference runtime's unit, systemctl show", unit)),
     ]
 }
 
@@ -237,7 +238,6 @@ struct Reference<'a> {
 
 impl<'a> Reference<'a> {
     fn of(x: &'a Ctx) -> Result<Self, Stop> {
-        x.needs_cgroupfs()?;
         let Some(path) = x.job.reference.clone() else { return skip("no runtime to compare with") };
         let version = crate::frame::version(&path)?;
         Ok(Reference { x, path, version })
@@ -245,7 +245,11 @@ impl<'a> Reference<'a> {
 
     fn rt(&self, args: &[&str]) -> Result<Out, Stop> {
         let root = self.x.job.dir.join("reference").display().to_string();
-        let all: Vec<_> = ["--root", root.as_str()].into_iter().chain(args.iter().copied()).collect();
+        let mut all = vec!["--root", root.as_str()];
+        if self.x.job.driver == Driver::Systemd && args.first() == Some(&"create") {
+            all.push("--systemd-cgroup");
+        }
+        all.extend(args);
         self.x.program(&self.path, all).go()
     }
 }
@@ -281,7 +285,7 @@ fn differences(
     theirs: &BTreeMap<String, String>,
     documents: &[&Value],
 ) -> Vec<String> {
-    let names: std::collections::BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
+    let names: BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
     let mut all = Vec::new();
     for name in names {
         let none = String::new();
@@ -294,6 +298,7 @@ fn differences(
 }
 
 fn resources(x: &Ctx) -> Outcome {
+    x.needs_cgroupfs()?;
     let reference = Reference::of(x)?;
     let (here, mut random) = (Here::of(x), Random(0x0c0f_fee0));
     let (mut taken, mut refused, mut files) = (0, 0, 0);
@@ -325,6 +330,7 @@ fn resources(x: &Ctx) -> Outcome {
 
 /// What has a flag, and so is taken from a document by all: two documents, one after the other.
 fn updates(x: &Ctx) -> Outcome {
+    x.needs_cgroupfs()?;
     let reference = Reference::of(x)?;
     let (here, mut random) = (Here::of(x), Random(0x0dd_ba11));
     let (mut taken, mut refused) = (0, 0);
@@ -394,6 +400,7 @@ fn members(value: &Value, path: &str, all: &mut BTreeMap<String, &'static str>) 
 }
 
 fn events(x: &Ctx) -> Outcome {
+    x.needs_cgroupfs()?;
     let reference = Reference::of(x)?;
     let b = x.bundle(|c| args(c, "wait"))?;
     let (ours, theirs) = with_both(x, &reference, &b, &mut |rt, created| {
@@ -426,4 +433,94 @@ fn events(x: &Ctx) -> Outcome {
     let told = |path: &&&String| !(path.contains("/psi") || x.job.v2 && path.starts_with("/data/cpuset/"));
     let more: Vec<_> = more.iter().filter(told).collect();
     ensure(more.is_empty(), format_args!("more than there: {more:?}"))
+}
+
+/// All that a unit can limit here.
+fn everything(here: &Here, v2: bool) -> Value {
+    let mut all = json!({"devices": [
+        {"allow": false, "access": "rwm"},
+        {"allow": true, "type": "c", "major": 10, "minor": 200, "access": "rw"},
+        {"allow": true, "type": "c", "major": 10, "access": "r"},
+        {"allow": true, "type": "b", "major": 7, "minor": 3, "access": "r"},
+    ]});
+    let parts = [
+        ("memory", "memory", json!({"limit": 67_108_864, "reservation": 33_554_432, "swap": 134_217_728})),
+        ("cpu", "cpu", json!({"shares": 512, "quota": 12_345, "period": 50_000})),
+        ("pids", "pids", json!({"limit": 77})),
+        ("blkio", "blockIO", json!({"weight": 300})),
+    ];
+    for (controller, name, value) in parts {
+        if here.has(controller) {
+            all[name] = value;
+        }
+    }
+    if here.has("cpuset") {
+        for name in ["cpus", "mems"] {
+            all["cpu"][name] = json!("0");
+        }
+    }
+    if v2 && here.has("memory") {
+        all["unified"] = json!({"memory.high": "50331648", "memory.min": "1048576"});
+    }
+    all
+}
+
+/// What a unit has been doing, and when.
+fn is_of_the_moment(name: &str) -> bool {
+    let ends =
+        ["Timestamp", "TimestampMonotonic", "Current", "Peak", "Available", "NSec", "Bytes", "Packets", "Operations"];
+    let names = ["InvocationID", "ControlGroupId"];
+    ends.iter().any(|end| name.ends_with(end)) || names.contains(&name)
+}
+
+/// Why the two may differ in this property.
+fn explained_property(reference: &str, name: &str) -> Option<&'static str> {
+    let old = reference.starts_with("runc version 1.1.");
+    match name {
+        "Description" => Some("it names the runtime"),
+        "DropInPaths" | "NeedDaemonReload" => {
+            Some("runc starts the unit, and changes it then; Orlop starts it with all")
+        }
+        "CPUWeight" if old => Some("a straight line before runc 1.3.1"),
+        _ => None,
+    }
+}
+
+fn unit(x: &Ctx) -> Outcome {
+    if x.job.driver != Driver::Systemd {
+        return skip("takes --driver systemd");
+    }
+    let reference = Reference::of(x)?;
+    let resources = everything(&Here::of(x), x.job.v2);
+    let b = x.bundle(|c| {
+        with(c, &resources);
+        args(c, "wait");
+    })?;
+    let (ours, theirs) = with_both(x, &reference, &b, &mut |_, created| {
+        created.ok()?;
+        let shown = x.manager().systemctl(&["show", &format!("conformance-{}.scope", b.id)])?;
+        let mut all = BTreeMap::<String, Vec<String>>::new();
+        for (name, value) in shown.lines().filter_map(|line| line.split_once('=')) {
+            if !is_of_the_moment(name) {
+                // A major may be named as in /proc/devices.
+                all.entry(name.to_owned())
+                    .or_default()
+                    .push(value.replace("char-pts", "char-136").replace("char-misc", "char-10"));
+            }
+        }
+        all.values_mut().for_each(|values| values.sort());
+        Ok(all)
+    })?;
+    let names: BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
+    let (mut explained, mut differ) = (Vec::new(), Vec::new());
+    for name in &names {
+        let (a, b) = (ours.get(*name), theirs.get(*name));
+        match explained_property(&reference.version, name) {
+            _ if a == b => {}
+            Some(why) => explained.push(format!("{name}: {why}")),
+            None => differ.push(format!("{name}: {a:?}, there {b:?}")),
+        }
+    }
+    x.measure(format!("{}: {} properties; {}", reference.version, names.len(), explained.join("; ")));
+    ensure(differ.is_empty(), differ.join("; "))
 }

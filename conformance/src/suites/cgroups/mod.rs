@@ -7,12 +7,14 @@ mod bus;
 mod compared;
 mod devices;
 mod measured;
+mod stubborn;
 mod systemd;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::{Value, json};
 
 use crate::ctx::{Bundle, Ctx, Live, Outcome, Stop, args, contains, ensure, eq, fail, namespace, patience, push, skip};
@@ -37,6 +39,7 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend(devices::cases());
     all.extend(compared::cases());
     all.extend(life());
+    all.extend(stubborn::cases());
     all.extend(delegation());
     all
 }
@@ -538,6 +541,17 @@ fn events() -> Vec<Case> {
     ]
 }
 
+/// Mounts that are taken away again.
+struct Covered(Vec<PathBuf>);
+
+impl Drop for Covered {
+    fn drop(&mut self) {
+        for path in self.0.iter().rev() {
+            let _ = umount2(path, MntFlags::MNT_DETACH);
+        }
+    }
+}
+
 /// What the container makes in its cgroup, and what `exec` finds there.
 fn life() -> Vec<Case> {
     vec![
@@ -650,6 +664,39 @@ fn life() -> Vec<Case> {
             x.rt(["delete", &live.id])?.ok()?;
             ensure(!outer.exists(), format_args!("{} is still there", outer.display()))
         }),
+        case("life/born-inside", "CLONE_INTO_CGROUP, for exec too: nobody is moved", |x| {
+            if !x.job.v2 {
+                return skip("nobody is born in a cgroup of v1");
+            }
+            // Who writes a pid writes it here, and stays where he is.
+            let written = x.fresh("procs");
+            fs::write(&written, "")?;
+            let cover = |id: &str| -> Result<Covered, Stop> {
+                let file = x.cgroup(id, "").join("cgroup.procs");
+                mount(Some(&written), &file, Some("none"), MsFlags::MS_BIND, Some(""))?;
+                Ok(Covered(vec![file]))
+            };
+            let b = x.bundle(|c| args(c, "wait"))?;
+            let inside = |pid: i32, id: &str| -> Outcome {
+                let group = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+                ensure(group.lines().any(|line| x.in_group(line, id)), format_args!("process {pid} is in {group:?}"))
+            };
+            // systemd moves who is started.
+            let covered = if x.needs_cgroupfs().is_ok() {
+                fs::create_dir_all(x.cgroup(&b.id, ""))?;
+                x.give(&x.cgroup(&b.id, ""))?;
+                Some(cover(&b.id)?)
+            } else {
+                None
+            };
+            let live = x.live_bundle(b)?;
+            inside(live.pid, &live.id)?;
+            let _covered = covered.map_or_else(|| cover(&live.id), Ok)?;
+            let file = live.bundle.path("exec");
+            x.rt(["exec", "--detach", "--pid-file", &file, &live.id, "/probe", "linger"])?.ok()?;
+            inside(fs::read_to_string(file)?.trim().parse()?, &live.id)?;
+            eq("written to cgroup.procs", fs::read_to_string(&written)?, "")
+        }),
         case("life/exec-below", "runc exec --cgroup", |x| {
             x.needs_v1("pids")?;
             let live = x.live(|_| ())?;
@@ -673,12 +720,26 @@ fn life() -> Vec<Case> {
 /// To whom the container's cgroup belongs, on v2.
 fn delegation() -> Vec<Case> {
     const CGROUP: &str = "/sys/fs/cgroup";
-    /// The owner of the container's cgroup, of a file that is delegated, and of one that is not.
-    fn owners(x: &Ctx, id: &str) -> Result<[u32; 3], Stop> {
+    /// Fails unless the container's cgroup and each of its files that the kernel lists as delegated belong to `inside`, and all
+    /// others to root.
+    fn owned(x: &Ctx, id: &str, inside: u32) -> Outcome {
         use std::os::unix::fs::MetadataExt;
+        let list = fs::read_to_string("/sys/kernel/cgroup/delegate")?;
         let dir = x.cgroup(id, "");
-        let owner = |name: &str| fs::metadata(dir.join(name)).map(|metadata| metadata.uid());
-        Ok([owner(".")?, owner("cgroup.procs")?, owner("cgroup.max.depth")?])
+        eq("owner of the cgroup", fs::metadata(&dir)?.uid(), inside)?;
+        let (mut delegated, mut others) = (Vec::new(), 0);
+        for entry in fs::read_dir(&dir)?.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file())) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let listed = list.lines().any(|line| line == name);
+            eq(format_args!("owner of {name}"), entry.metadata()?.uid(), if listed { inside } else { 0 })?;
+            if listed { delegated.push(name) } else { others += 1 }
+        }
+        delegated.sort();
+        x.measure(format!("{} are delegated, {others} others are not", delegated.join(", ")));
+        for name in ["cgroup.procs", "cgroup.subtree_control", "cgroup.threads"] {
+            ensure(delegated.iter().any(|n| n == name), format_args!("the kernel does not list {name}"))?;
+        }
+        Ok(())
     }
     fn config(c: &mut Value, user_namespace: bool, option: &str) {
         let mount = json!({"destination": CGROUP, "type": "cgroup", "source": "cgroup", "options": ["nosuid", option]});
@@ -719,7 +780,7 @@ fn delegation() -> Vec<Case> {
             eq("who is there", next()?, json!("1\n"))?;
             eq("the limits of the whole", next()?, json!("EACCES"))?;
             eq("move back", next()?, json!("ok"))?;
-            eq("owners", owners(x, &b.id)?, [100_000, 100_000, 0])?;
+            owned(x, &b.id, 100_000)?;
             x.rt(["delete", "--force", &b.id])?.ok()?;
             ensure(!x.cgroup(&b.id, "").exists(), "its cgroup is still there")
         }),
@@ -731,7 +792,7 @@ fn delegation() -> Vec<Case> {
             })?;
             own(&b)?;
             let live = x.live_bundle(b)?;
-            eq("owners", owners(x, &live.id)?, [0, 0, 0])
+            owned(x, &live.id, 0)
         }),
         case("delegation/without-user-namespace", "runc: to the user of the container's process", move |x| {
             only_v2(x)?;
@@ -739,7 +800,7 @@ fn delegation() -> Vec<Case> {
                 config(c, false, "rw");
                 c["process"]["user"]["uid"] = json!(1234);
             })?;
-            eq("owners", owners(x, &live.id)?, [1234, 1234, 0])
+            owned(x, &live.id, 1234)
         }),
     ]
 }

@@ -88,6 +88,46 @@ fn places() -> Vec<Case> {
         }
         Ok(())
     }));
+    all.push(case("place/shared-slice", "a slice is its containers' together, and whose limits are its own", |x| {
+        let slice = format!("{}.slice", x.id().replace('-', "_"));
+        let start = || -> Result<Live, Stop> {
+            let b = x.bundle(|c| args(c, "wait"))?;
+            let config = fs::read_to_string(b.path("config.json"))?;
+            let path = x.cgroups_path(&b.id);
+            fs::write(b.path("config.json"), config.replace(&path, &format!("{slice}:p:{}", b.id)))?;
+            x.live_bundle(b)
+        };
+        let root = x.manager().root();
+        let there = |live: &Live| is_in(live.pid, &format!("{root}/{slice}/p-{}.scope", live.id));
+        let systemctl = |args: &[&str]| x.manager().systemctl(args);
+        let of_slice = || x.manager().show(&slice, "ActiveState,TasksMax");
+        let (one, two) = (start()?, start()?);
+        systemctl(&["set-property", "--runtime", &slice, "TasksMax=4321"])?;
+        let before = of_slice()?;
+        // Whoever came first goes first, and others come and go meanwhile, not all of them by a way that is foreseen.
+        x.rt(["delete", "--force", &one.id])?.ok()?;
+        there(&two)?;
+        let three = start()?;
+        there(&three)?;
+        x.kill(&two)?;
+        x.rt(["delete", &two.id])?.ok()?;
+        x.status(&three.id, "running")?;
+        there(&three)?;
+        let failing = x.bundle(|c| {
+            c["linux"]["cgroupsPath"] = json!(format!("{slice}:p:failing"));
+            c["process"]["args"] = json!(["/nowhere"]);
+        })?;
+        ensure(x.rt(["run", "--bundle", failing.dir(), &failing.id])?.status != 0, "it ran")?;
+        x.status(&three.id, "running")?;
+        eq("the slice", of_slice()?, before.clone())?;
+        // An engine that made the slice finds it as it was, also empty.
+        x.rt(["delete", "--force", &three.id])?.ok()?;
+        eq("the empty slice", of_slice()?, before)?;
+        let inside = systemctl(&["list-units", "--plain", "--no-legend", "p-*"])?;
+        ensure(!inside.contains(&x.job.tag), format_args!("units are left: {inside}"))?;
+        systemctl(&["revert", &slice])?;
+        systemctl(&["stop", &slice]).map(drop)
+    }));
     all.push(case("place/exec", "an exec is in the scope too", |x| {
         let live = x.live(|_| ())?;
         let mut other = x.cmd(["exec", &live.id, "/probe", "wait"]).spawn()?;

@@ -119,7 +119,7 @@ impl Census {
 fn units(x: &Ctx, containers: &BTreeSet<String>) -> Result<BTreeSet<String>, Stop> {
     let end = Instant::now() + patience(Duration::from_secs(3));
     loop {
-        let lines = crate::ctx::units(&x.job.tag)?;
+        let lines = x.manager().units(&x.job.tag)?;
         let units: BTreeSet<_> =
             lines.iter().filter_map(|l| l.split(' ').find(|word| word.contains(&x.job.tag))).collect();
         let wanted = |unit: &&str| containers.iter().any(|id| unit.ends_with(&format!("{id}.scope")));
