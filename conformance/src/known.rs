@@ -422,6 +422,7 @@ pub(crate) const KNOWN: &[Known] = &[
     known("crun version 1.28", "security/regression/dangling-links", "a link to what is not there yet is refused"),
     known("crun version 1.28", "security/CVE-2019-16884/*", "mounts on /proc and /sys are not refused"),
     known("crun version 1.28", "security/CVE-2021-43784/*", LEFT_CGROUP),
+    known("crun version 1.28", "security/CVE-2024-21626/created", "the caller's descriptors stay open until start"),
     known("crun version 1.28", "security/CVE-2025-27612/exec", "exec without capabilities in the document gets others"),
     known("crun version 1.28", "security/GHSA-g54h-m393-cpwq/no-rules", "no default devices without a list"),
     known(

@@ -144,6 +144,12 @@ fn sweep(x: &Ctx, command: &Command, mapped: bool) -> Outcome {
             if SPARED.iter().any(|(spared, _)| u64::try_from(*spared) == Ok(*number)) {
                 continue;
             }
+            // The last of init's reads but that of `start`: the parent has said its last word and may have ended. A read of
+            // what is there already does not fail.
+            let last_word = command.name == "create" && process > 0 && call + 3 >= calls.len();
+            if last_word && u64::try_from(libc::SYS_read) == Ok(*number) {
+                continue;
+            }
             seen += 1;
             let errors = if x.job.full {
                 &ERRORS[..]
