@@ -481,17 +481,18 @@ impl Record {
         self.unified().map(open).transpose()
     }
 
-    /// The v2 directory where init is now: for a process that can't be born in the container's own because that has given
-    /// its controllers to children (EBUSY; systemd in a container does so). `None`: pure v1.
-    pub fn open_unified_of(&self, init: i32) -> Result<Option<OwnedFd>> {
-        let Some(dir) = self.unified() else { return Ok(None) };
+    /// The cgroup where init is now, on v2: for a process that can't be in the container's own because that has given its
+    /// controllers to children (systemd in a container does so). Like [`Record::below`] it only places processes.
+    pub fn beside(&self, init: i32) -> Result<Record> {
+        let mut beside = Record { parents: Vec::new(), ..self.clone() };
+        let Some(dir) = beside.dirs.iter_mut().find(|dir| dir.is_unified()) else { return Ok(beside) };
         let file = PathBuf::from(format!("/proc/{init}/cgroup"));
         let text = files::read(&file).map_err(|errno| failed("read", &file, errno))?;
         let memberships = super::layout::Membership::parse(&text);
         let Some(own) = memberships.iter().find(|membership| membership.hierarchy.is_empty()) else {
             return Err(failed("find the v2 cgroup in", &file, Errno(libc::ENOENT)));
         };
-        let path = super::layout::below(&dir.mount, &own.path);
-        files::open_dir(&path).map(Some).map_err(|errno| failed("open cgroup", &path, errno))
+        dir.path = super::layout::below(&dir.mount, &own.path);
+        Ok(beside)
     }
 }

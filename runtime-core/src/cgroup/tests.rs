@@ -434,7 +434,7 @@ fn exec_follows_init_into_its_cgroup() {
         fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap()
     };
     assert_eq!(opened(record.open_unified().unwrap()), record.dirs[0].path);
-    assert_eq!(opened(record.open_unified_of(shell.pid()).unwrap()), inner);
+    assert_eq!(opened(record.beside(shell.pid()).unwrap().open_unified().unwrap()), inner);
     for bad in ["..", "a/../../b"] {
         assert_eq!(record.below(&[("", bad)]).unwrap_err().to_string(), format!("bad sub cgroup path: {bad}"));
     }

@@ -483,14 +483,14 @@ impl Container {
         // A container that gives its controllers to cgroups of its own has no place for processes in the one above.
         let paths: Vec<_> = options.cgroups.iter().map(|(c, path)| (c.as_str(), path.as_str())).collect();
         let cgroup = self.record.cgroup.below(&paths)?;
-        let own = cgroup.open_unified()?;
-        let launch_in = |plan: &Plan, place: Option<OwnedFd>| {
+        let launch_in = |plan: &Plan, cgroup: &cgroup::Record, born: bool| {
+            let place = if born { cgroup.open_unified()? } else { None };
             let birthplace = place.as_ref().map(OwnedFd::as_fd);
             let clock = Clock::new(plan, None);
             launch::launch(
                 plan,
                 &Surroundings {
-                    cgroup: &cgroup,
+                    cgroup,
                     rdt: self.record.rdt.as_ref(),
                     birthplace,
                     streams: streams.as_fds(),
@@ -500,14 +500,16 @@ impl Container {
                 &mut |_, _| Ok(()),
             )
         };
-        let launched = match (launch_in(&plan, own), moved) {
+        let beside = || if paths.is_empty() { self.record.cgroup.beside(init.pid) } else { Ok(cgroup.clone()) };
+        let launched = match (launch_in(&plan, &cgroup, true), moved) {
             (Err(error), _) if error.errno() == Some(sys::Errno(libc::EBUSY)) && paths.is_empty() => {
-                launch_in(&plan, self.record.cgroup.open_unified_of(init.pid)?)?
+                launch_in(&plan, &beside()?, true)?
             }
-            // A user may not move a process from one part of the tree to another; the machine's systemd does so.
+            // A user may not move a process from one part of the tree to another; the machine's systemd does so. Where it can't
+            // it does not say why, so it is asked for the cgroup where there is a process already.
             (Err(error), Some(target)) if error.errno() == Some(sys::Errno(libc::EACCES)) => {
                 plan = plan::exec(&options.process, &host, target)?;
-                launch_in(&plan, None)?
+                launch_in(&plan, &beside()?, false)?
             }
             (result, _) => result?,
         };
