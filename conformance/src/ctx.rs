@@ -301,6 +301,12 @@ impl<'a> Cmd<'a> {
         self
     }
 
+    /// This variable too.
+    pub(crate) fn and_env(mut self, name: &str, value: &str) -> Cmd<'a> {
+        self.env.get_or_insert_default().push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     pub(crate) fn cwd(mut self, dir: &Path) -> Cmd<'a> {
         self.cwd = Some(dir.to_owned());
         self

@@ -121,7 +121,11 @@ fn spec(at: Node<'_>, bundle: &Path, warnings: &mut Vec<String>) -> Result<Spec>
     let oci_version = version(o.field("ociVersion"))?;
     let process_at = o.field("process");
     let process = if process_at.is_null() { None } else { Some(process::process(process_at, warnings)?) };
-    let linux = linux::linux(o.field("linux"), bundle)?;
+    let mut linux = linux::linux(o.field("linux"), bundle)?;
+    // Of a document that is older than that, 0 is none: podman 4 writes it where nothing is to be limited.
+    if minor(&oci_version) < ZERO_IS_A_LIMIT && linux.resources.pids_limit == Some(0) {
+        linux.resources.pids_limit = None;
+    }
 
     let name = |field: &'static str| {
         /// __NEW_UTS_LEN, sethostname(2).
@@ -159,6 +163,14 @@ fn version(at: Node<'_>) -> Result<String> {
         Some(_) => Err(at.refuse(format_args!("version {version:?} is not supported, only 1.x is"))),
         None => Err(at.refuse(format_args!("{version:?} is not a version as SemVer 2.0.0 has it"))),
     }
+}
+
+/// The minor version of the specification since which a limit of 0 processes is one.
+const ZERO_IS_A_LIMIT: u64 = 3;
+
+/// The minor number of a version that [`version`] has accepted.
+fn minor(version: &str) -> u64 {
+    version.split('.').nth(1).and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 /// The major number of a SemVer 2.0.0 version, or `None`.

@@ -1121,6 +1121,12 @@ fn the_resources() {
     for (pids, expected) in [("null", None), ("{}", None), (r#"{"limit": null}"#, None), (r#"{"limit": 0}"#, Some(0))] {
         assert_eq!(with("/linux/resources/pids", pids).linux.resources.pids_limit, expected);
     }
+    // Before 1.3 they were one.
+    for (limit, expected) in [("0", None), ("-1", Some(-1)), ("5", Some(5))] {
+        let document =
+            edited(&[("/ociVersion", r#""1.0.2-dev""#), ("/linux/resources/pids", &format!("{{\"limit\": {limit}}}"))]);
+        assert_eq!(read(&document).unwrap().0.linux.resources.pids_limit, expected);
+    }
     let memory = with("/linux/resources/memory", r#"{"swappiness": 18446744073709551615}"#).linux.resources.memory;
     assert_eq!(memory, Memory::default());
     assert_eq!(

@@ -2,10 +2,10 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Terminal, engine, namespace_of, no_worse, prepare, reference, sized, tool, until};
-use crate::ctx::{Cmd, Ctx, Driver, Out, Outcome, Stop, contains, ensure, eq, fail};
+use crate::ctx::{Cmd, Ctx, Driver, Out, Outcome, Stop, contains, ensure, eq, fail, patience, skip};
 use crate::fixture::{Fixture, slice};
 use crate::frame::Case;
 
@@ -108,14 +108,18 @@ impl<'a> Podman<'a> {
         name
     }
 
-    fn run_cmd(&self, options: &str, program: &[&str]) -> Result<(String, Cmd<'a>), Stop> {
-        let name = self.name();
+    /// `--cgroup-parent`: what is left there is found.
+    fn cgroup_parent(&self) -> String {
         let parent = format!("/{}", self.dir.file_name().unwrap_or_default().to_string_lossy());
         let parent = format!("/{}{}", self.x.job.run.trim_end_matches('-'), parent.replace('/', "-"));
-        let parent = match self.x.job.driver {
+        match self.x.job.driver {
             Driver::Cgroupfs => parent,
             Driver::Systemd => format!("{}.slice", slice(parent.trim_start_matches('/'))),
-        };
+        }
+    }
+
+    fn run_cmd(&self, options: &str, program: &[&str]) -> Result<(String, Cmd<'a>), Stop> {
+        let (name, parent) = (self.name(), self.cgroup_parent());
         let mut args = vec!["run", "--name", &name];
         if !options.contains("--pod ") && !self.rootless {
             args.extend(["--cgroup-parent", &parent]);
@@ -514,6 +518,24 @@ fn root() -> Vec<Case> {
             let quota: Vec<u64> = out.stdout.split_whitespace().filter_map(|w| w.parse().ok()).collect();
             ensure(quota.first() == Some(&25000), &out.stdout)
         }),
+        case("systemd/boot", "--systemd=always: systemd boots, and says so", boots),
+        case("sdnotify", "--sdnotify=container: what the container says reaches who started podman", |p| {
+            let path = p.x.fresh("notify.sock");
+            let supervisor = std::os::unix::net::UnixDatagram::bind(&path)?;
+            supervisor.set_read_timeout(Some(patience(super::PATIENCE)))?;
+            let ready = ["/probe", "notify", "READY=1", ",", "wait"];
+            let (_, cmd) = p.run_cmd("-d --pids-limit -1 --sdnotify container", &ready)?;
+            let mut run = cmd.and_env("NOTIFY_SOCKET", &path.to_string_lossy()).spawn()?;
+            let mut text = [0; 4096];
+            let mut heard = Vec::new();
+            while !["READY=1", "MAINPID="].iter().all(|what| heard.iter().any(|m: &String| m.contains(what))) {
+                match supervisor.recv(&mut text) {
+                    Ok(n) => heard.push(String::from_utf8_lossy(&text[..n]).into_owned()),
+                    Err(e) => return fail(format!("{e}: only {heard:?} was heard; podman: {}", run.stderr())),
+                }
+            }
+            eq("exit status of podman", run.wait()?, 0)
+        }),
         case("host-pid", "kill ends every process where the pid namespace is the host's", |p| {
             let name = p.up("--pid host", &["sh", "-c", "sleep 986 & sleep 986 & wait"])?;
             let mut pids = Vec::new();
@@ -545,6 +567,46 @@ fn root() -> Vec<Case> {
             Ok(())
         }),
     ]
+}
+
+/// A system made of the machine's own /usr, with nothing to start but what every system has.
+fn boots(p: &Podman<'_>) -> Outcome {
+    const SYSTEMD: &str = "/usr/lib/systemd/systemd";
+    if !Path::new(SYSTEMD).exists() {
+        return skip("no systemd on this machine");
+    }
+    let root = p.x.fresh("system");
+    for dir in ["usr", "proc", "sys", "dev", "run", "tmp", "var", "root", "etc/systemd/system"] {
+        fs::create_dir_all(root.join(dir))?;
+    }
+    for dir in ["bin", "sbin", "lib", "lib64"].iter().filter(|dir| Path::new("/usr").join(dir).exists()) {
+        std::os::unix::fs::symlink(format!("usr/{dir}"), root.join(dir))?;
+    }
+    for (file, text) in [
+        ("passwd", "root:x:0:0::/root:/bin/sh\n"),
+        ("group", "root:x:0:\n"),
+        ("machine-id", "\n"),
+        ("systemd/system/default.target", "[Unit]\nRequires=basic.target\nAfter=basic.target\nAllowIsolate=yes\n"),
+    ] {
+        fs::write(root.join("etc").join(file), text)?;
+    }
+    let (name, parent, root) = (p.name(), p.cgroup_parent(), root.to_string_lossy().into_owned());
+    let words = ["run", "-d", "--name", &name, "--cgroup-parent", &parent, "--systemd", "always", "--net", "none"];
+    // Without a limit also where the v2 hierarchy has no pids controller.
+    let system = ["--pids-limit", "-1", "-v", "/usr:/usr:ro", "--rootfs", &root, SYSTEMD];
+    p.words(&[&words[..], &system].concat())?.ok()?;
+    // It waits until systemd has come to an end with it.
+    let mut said = Out { status: 0, stdout: String::new(), stderr: String::new() };
+    until("systemd", || {
+        said = p.words(&["exec", &name, "systemctl", "is-system-running", "--wait"])?;
+        Ok(!said.stdout.trim().is_empty() && said.stdout.trim() != "offline")
+    })?;
+    let failed = p.words(&["exec", &name, "systemctl", "--failed", "--plain", "--no-legend"])?.stdout;
+    ensure(["running", "degraded"].contains(&said.stdout.trim()), format_args!("{}, {failed}", said.stdout))?;
+    p.x.measure(format!("is-system-running: {} {failed}", said.stdout.trim()));
+    eq("init", p.words(&["exec", &name, "cat", "/proc/1/comm"])?.ok()?.stdout.as_str(), "systemd\n")?;
+    p.words(&["stop", "--time", "20", &name])?.ok()?;
+    p.is(&name, "{{.State.Status}}", "exited")
 }
 
 /// What is said, from warnings on, during a bit of everything. Commands that use a container know its runtime.

@@ -94,7 +94,7 @@ pub(super) fn cgroups() -> Vec<Case> {
     ];
     // resources, controller, v1 file, v1 value, v2 file, v2 value
     type Knob = (&'static str, fn() -> Value, &'static str, &'static str, &'static str, &'static str, &'static str);
-    let knobs: [Knob; 17] = [
+    let knobs: [Knob; 18] = [
         (
             "memory-limit",
             || json!({"memory": {"limit": 67_108_864}}),
@@ -133,6 +133,8 @@ pub(super) fn cgroups() -> Vec<Case> {
         ),
         ("memory-swappiness", || json!({"memory": {"swappiness": 30}}), "memory", "memory.swappiness", "30", "", ""),
         ("pids-limit", || json!({"pids": {"limit": 50}}), "pids", "pids.max", "50", "pids.max", "50"),
+        // Until 1.3; podman 4 writes it for `--pids-limit -1`.
+        ("pids-zero", || json!({"pids": {"limit": 0}}), "pids", "pids.max", "max", "pids.max", "max"),
         ("pids-unlimited", || json!({"pids": {"limit": -1}}), "pids", "pids.max", "max", "pids.max", "max"),
         ("cpu-shares", || json!({"cpu": {"shares": 512}}), "cpu", "cpu.shares", "512", "cpu.weight", "59"),
         (
