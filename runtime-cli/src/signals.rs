@@ -26,8 +26,8 @@ pub(crate) fn number(text: &str) -> Result<i32> {
         let number = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
             (Some(""), _) => 34,
             (_, Some("")) => 64,
-            (Some(offset), _) => 34 + offset.strip_prefix('+')?.parse::<i32>().ok()?,
-            (_, Some(offset)) => 64 - offset.strip_prefix('-')?.parse::<i32>().ok()?,
+            (Some(offset), _) => 34 + i32::from(offset.strip_prefix('+')?.parse::<u8>().ok()?),
+            (_, Some(offset)) => 64 - i32::from(offset.strip_prefix('-')?.parse::<u8>().ok()?),
             _ => return None,
         };
         (34..=64).contains(&number).then_some(number)
@@ -57,6 +57,8 @@ mod tests {
         check("SIGRTMIN+3", Some(37));
         check("RTMAX-1", Some(63));
         check("RTMIN+31", None);
+        check("RTMIN+2147483647", None);
+        check("RTMAX--2147483648", None);
         check("RTMIN3", None);
         check("SIGSIGKILL", None);
         check("FOO", None);

@@ -44,7 +44,8 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
         let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
         seconds += value.parse::<f64>().ok()? * factor;
         if after.is_empty() {
-            return Duration::try_from_secs_f64(seconds).ok();
+            // Go counts nanoseconds in an i64.
+            return Duration::try_from_secs_f64(seconds).ok().filter(|time| time.as_nanos() <= i64::MAX as u128);
         }
         rest = after;
     }
@@ -76,6 +77,9 @@ mod tests {
         let check =
             |text, expect: Option<u64>| assert_eq!(duration(text), expect.map(Duration::from_millis), "{text:?}");
         check("5s", Some(5000));
+        check("2562047h", Some(2_562_047 * 3_600_000));
+        check("2562048h", None);
+        check("4000000000000000h", None);
         check("100ms", Some(100));
         check("1m30s", Some(90_000));
         check("1.5h", Some(5_400_000));

@@ -207,8 +207,11 @@ pub(crate) fn spawn(
         // The runtime's child and not the hop's.
         let how = Clone3 { flags: how.flags | libc::CLONE_PARENT as u64, ..how };
         match sys::clone3_and_run(how, || run(init, context)) {
-            Ok((pid, _)) => {
-                let _ = sys::write(context.channel, &Message::Cloned(pid).encode());
+            Ok((pid, init)) => {
+                if sys::write(context.channel, &Message::Cloned(pid).encode()).is_err() {
+                    // Nobody knows of it, and it would wait for ever, with its end of the channel open.
+                    let _ = sys::pidfd_send_signal(init.as_fd(), libc::SIGKILL);
+                }
                 sys::exit(0)
             }
             Err(errno) => fail(context.channel, steps.len(), errno.into(), &memory),

@@ -725,6 +725,8 @@ impl Container {
         }
         let Some(init) = self.open_init()? else { return Err(not_running()) };
         let mut out_of_memory = self.record.cgroup.out_of_memory()?;
+        // An instant that far away can't be told, and no container lives that long.
+        let interval = interval.min(Duration::from_secs(u32::MAX.into()));
         let mut next = Instant::now() + interval;
         loop {
             let init = (init.as_fd(), libc::POLLIN);

@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use super::{Result, call, call_fd, raw};
+use super::{Errno, Result, call, call_fd, raw};
 
 const BPF_PROG_LOAD: usize = 5;
 const BPF_PROG_ATTACH: usize = 8;
@@ -80,8 +80,15 @@ pub fn bpf_load_device_program(program: &[BpfInsn], license: &CStr) -> Result<Ow
         flags: 0,
         name: *b"orlop_devices\0\0\0",
     };
-    // SAFETY: `attr`, the program and the license outlive the call; the result is a new descriptor.
-    unsafe { call_fd(libc::SYS_bpf, [BPF_PROG_LOAD, &raw const attr as usize, size_of::<Load>(), 0, 0, 0]) }
+    // The verifier gives up, with EAGAIN, when a signal is pending, also one that stops the process or that it ignores.
+    for _ in 0..10_000 {
+        // SAFETY: `attr`, the program and the license outlive the call; the result is a new descriptor.
+        match unsafe { call_fd(libc::SYS_bpf, [BPF_PROG_LOAD, &raw const attr as usize, size_of::<Load>(), 0, 0, 0]) } {
+            Err(Errno(libc::EAGAIN)) => {}
+            result => return result,
+        }
+    }
+    Err(Errno(libc::EAGAIN))
 }
 
 /// The head of `union bpf_attr` for BPF_PROG_ATTACH and BPF_PROG_DETACH.
