@@ -102,7 +102,7 @@ impl Parsed {
 }
 
 /// Go's `strconv.ParseBool`.
-fn boolean(value: &OsStr) -> Option<bool> {
+pub(crate) fn boolean(value: &OsStr) -> Option<bool> {
     match value.as_bytes() {
         b"1" | b"t" | b"T" | b"true" | b"TRUE" | b"True" => Some(true),
         b"0" | b"f" | b"F" | b"false" | b"FALSE" | b"False" => Some(false),

@@ -3,9 +3,13 @@
 //! `args` reads the command line by tables, `commands` has one file a command, `texts` is the table of what engines
 //! match on, `log` writes it. What is run on behalf of an engine must not say anything else anywhere.
 
+#![cfg_attr(fuzzing, no_main, allow(dead_code))]
+
 mod args;
 mod commands;
 mod foreground;
+#[cfg(fuzzing)]
+mod fuzz;
 mod log;
 mod notify;
 mod own_binary;
@@ -50,6 +54,7 @@ const GLOBAL: &[args::Flag] = &[
     flag(&["version", "v"], Takes::Nothing, "print the version"),
 ];
 
+#[cfg(not(fuzzing))]
 fn main() -> ExitCode {
     let argv: Vec<OsString> = std::env::args_os().collect();
     ExitCode::from(run(&argv))

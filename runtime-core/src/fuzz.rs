@@ -1,8 +1,10 @@
 //! What the fuzz targets (`runtime-core/fuzz`) can't reach from outside: the readers of bytes that are not JSON of a
 //! user. Compiled for tests and fuzzing alone.
 
+use crate::cgroup::systemd;
 use crate::child::Message;
 use crate::launch::{describe, late_cause};
+use crate::namespace;
 use crate::plan::Step;
 use crate::seccomp::Program;
 use crate::state::Record;
@@ -33,6 +35,19 @@ pub fn message(bytes: &[u8], steps: &[Step]) {
     }
 }
 
+/// Any bytes as what a message bus sends, and as a text that systemd's driver reads.
+pub fn bus(bytes: &[u8]) {
+    systemd::any_reply(bytes);
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        systemd::any_text(text);
+    }
+}
+
+/// Any bytes as what the kernel answers about network devices.
+pub fn netlink(bytes: &[u8]) {
+    namespace::any_answer(bytes);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +65,24 @@ mod tests {
                     message(&[&failed[..], b"\xff\n\x1b\0"].concat(), &steps);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn answers_that_are_cut_off_are_none() {
+        // A link, lo, with a wrong length and without; an error of the least code.
+        let link = [&[32, 0, 0, 0, 16, 0, 0, 0][..], &[0; 12], &[3, 0, 0, 0, 1, 0, 0, 0]].concat();
+        let error = [&[20, 0, 0, 0, 2, 0, 0, 0][..], &[0; 8], &i32::MIN.to_ne_bytes()].concat();
+        // A reply without a body, one whose fields are beyond its end, one with an endless body.
+        let reply = [&b"l\x02\0\x01\0\0\0\0\x07\0\0\0\x08\0\0\0"[..], b"\x05\x01u\0\x01\0\0\0"].concat();
+        for whole in [link, error, reply] {
+            for end in 0..=whole.len() {
+                netlink(&whole[..end]);
+                bus(&whole[..end]);
+            }
+        }
+        for text in ["unix:path=/a;unix:abstract=b", "[1, 2]", "@as []", "{'a': <(1, 2.5)>}", "'\\n'"] {
+            bus(text.as_bytes());
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind as IoErrorKind, Write};
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use runtime_core::cgroup::Stats;
 use runtime_core::sys::Errno;
@@ -9,7 +10,7 @@ use runtime_core::{Error, ErrorKind, Event, Result};
 use serde::Serialize;
 
 use super::{CONTAINER_ID, Call, Command, ONE_ID, json};
-use crate::args::{Order, Takes, flag};
+use crate::args::{Order, Parsed, Takes, flag};
 use crate::size;
 
 pub(super) const COMMAND: Command = Command {
@@ -35,14 +36,7 @@ struct Line<'a> {
 }
 
 fn run(call: &Call<'_>) -> Result<u8> {
-    let interval = call.args.text("interval").unwrap_or_else(|| "5s".to_owned());
-    let Some(interval) = size::duration(&interval) else {
-        let text = format!("invalid value {interval:?} for flag -interval: parse error");
-        return Err(Error::new(ErrorKind::InvalidSpec, text));
-    };
-    if interval.is_zero() {
-        return Err(Error::new(ErrorKind::InvalidSpec, "duration interval must be greater than 0"));
-    }
+    let interval = interval(&call.args)?;
     let container = call.container()?;
     let mut tell = |event: Event| {
         let line = match &event {
@@ -65,4 +59,16 @@ fn run(call: &Call<'_>) -> Result<u8> {
         container.watch(interval, &mut tell)?;
     }
     Ok(0)
+}
+
+pub(super) fn interval(args: &Parsed) -> Result<Duration> {
+    let text = args.text("interval").unwrap_or_else(|| "5s".to_owned());
+    match size::duration(&text) {
+        Some(Duration::ZERO) => Err(Error::new(ErrorKind::InvalidSpec, "duration interval must be greater than 0")),
+        Some(interval) => Ok(interval),
+        None => {
+            let text = format!("invalid value {text:?} for flag -interval: parse error");
+            Err(Error::new(ErrorKind::InvalidSpec, text))
+        }
+    }
 }

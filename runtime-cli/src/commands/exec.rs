@@ -43,8 +43,7 @@ pub(super) const COMMAND: Command = Command {
 fn run(call: &Call<'_>) -> Result<u8> {
     call.prepare_to_enter()?;
     let container = call.container()?;
-    let paths: Vec<_> = call.args.all("cgroup").map(|path| path.to_string_lossy()).collect();
-    let cgroups = cgroups(&paths)?;
+    let cgroups = cgroups_of(&call.args)?;
     let (process, mut warnings) = process(call, &container)?;
     let detach = call.args.is("detach");
     let console = match (call.args.path("console-socket"), process.terminal) {
@@ -136,6 +135,19 @@ fn with_flags(mut process: Process, args: &Parsed) -> Result<(Process, Vec<Strin
         warnings.extend(unknown);
     }
     Ok((process, warnings))
+}
+
+/// A container's process as the flags change it, and the cgroups that they name.
+#[cfg(fuzzing)]
+pub(super) fn read(args: &Parsed) -> Result<()> {
+    let text = br#"{"user":{"uid":5,"gid":6},"args":["sh"],"cwd":"/","env":["PATH=/bin","A=1"]}"#;
+    with_flags(Process::from_slice(text)?.0, args)?;
+    cgroups_of(args).map(drop)
+}
+
+fn cgroups_of(args: &Parsed) -> Result<Vec<(String, String)>> {
+    let paths: Vec<_> = args.all("cgroup").map(|path| path.to_string_lossy()).collect();
+    cgroups(&paths)
 }
 
 /// `path` alone, or `controller[,controller...]:path` and more of that kind, as pairs of controller and path.

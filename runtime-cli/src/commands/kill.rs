@@ -3,7 +3,7 @@
 use runtime_core::Result;
 
 use super::{Call, Command};
-use crate::args::{Count, Order, Takes, flag};
+use crate::args::{Count, Order, Parsed, Takes, flag};
 use crate::signals;
 
 pub(super) const COMMAND: Command = Command {
@@ -19,7 +19,10 @@ pub(super) const COMMAND: Command = Command {
 
 fn run(call: &Call<'_>) -> Result<u8> {
     let container = call.container()?;
-    let signal = call.args.argument(1).map_or("SIGTERM".into(), |signal| signal.to_string_lossy());
-    container.kill(signals::number(&signal)?, call.args.is("all"))?;
+    container.kill(signal(&call.args)?, call.args.is("all"))?;
     Ok(0)
+}
+
+pub(super) fn signal(args: &Parsed) -> Result<i32> {
+    signals::number(&args.argument(1).map_or("SIGTERM".into(), |signal| signal.to_string_lossy()))
 }

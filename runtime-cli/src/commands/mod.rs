@@ -66,6 +66,18 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &update::COMMAND,
 ];
 
+/// What a command reads from its values before it does anything.
+#[cfg(fuzzing)]
+pub(crate) fn read(command: &Command, args: &Parsed) -> Result<()> {
+    match command.name {
+        "events" => events::interval(args).map(|_| ()),
+        "exec" => exec::read(args),
+        "kill" => kill::signal(args).map(drop),
+        "update" => update::from_flags(args).map(drop),
+        _ => Ok(()),
+    }
+}
+
 /// Commands of runc's that this runtime does not have yet.
 pub(crate) const UNSUPPORTED: &[&str] = &["checkpoint", "restore"];
 

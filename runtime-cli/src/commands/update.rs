@@ -68,7 +68,7 @@ fn read(file: &str) -> Result<Vec<u8>> {
     read.map_err(|error| Error::system(format!("read {what}"), Errno::from(error)))
 }
 
-fn from_flags(args: &Parsed) -> Result<Resources> {
+pub(super) fn from_flags(args: &Parsed) -> Result<Resources> {
     let mut resources = Resources::default();
     let memory = &mut resources.memory;
     memory.limit = bytes(args, "memory")?;

@@ -6,6 +6,9 @@ mod netlink;
 
 use std::fmt;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use netlink::any_answer;
+
 use crate::spec::{Namespace, Namespaces};
 
 /// A kind of namespace.

@@ -124,16 +124,7 @@ impl Socket {
 
     /// `was` and `is` are the device's names: labels begin with it.
     pub(super) fn add_address(&self, index: u32, address: &Address, was: &str, is: &str) -> Result<()> {
-        let mut body = address_header(address.family, address.prefix, address.flags as u8, index);
-        for (kind, value) in &address.attributes {
-            attribute(&mut body, *kind, value);
-        }
-        if address.flags != 0 {
-            attribute(&mut body, IFA_FLAGS, &address.flags.to_ne_bytes());
-        }
-        if let Some(label) = address.label.as_deref().and_then(|label| relabel(label, was, is)) {
-            attribute(&mut body, IFA_LABEL, &text(&label));
-        }
+        let body = address_request(index, address, was, is);
         self.ask(NEW_ADDRESS, REQUEST | ACK | CREATE_OR_REPLACE, &body).map(drop)
     }
 
@@ -167,15 +158,8 @@ impl Socket {
             if messages.is_empty() {
                 return Err(Errno(libc::EBADMSG));
             }
-            for message in messages {
-                match message.kind {
-                    ERROR => {
-                        let code = word(&message.body, 0).unwrap_or_default() as i32;
-                        return if code == 0 { Ok(all) } else { Err(Errno(-code)) };
-                    }
-                    DONE => return Ok(all),
-                    _ => all.push(message),
-                }
+            if let Some(end) = take(messages, &mut all) {
+                return end.map(|()| all);
             }
         }
     }
@@ -227,6 +211,21 @@ fn parse(mut bytes: &[u8]) -> Vec<Message> {
     all
 }
 
+/// Adds to the answer, up to its end, or to the error in its place.
+fn take(messages: Vec<Message>, answer: &mut Vec<Message>) -> Option<Result<()>> {
+    for message in messages {
+        match message.kind {
+            ERROR => {
+                let code = word(&message.body, 0).unwrap_or_default() as i32;
+                return Some(if code == 0 { Ok(()) } else { Err(Errno(code.wrapping_neg())) });
+            }
+            DONE => return Some(Ok(())),
+            _ => answer.push(message),
+        }
+    }
+    None
+}
+
 /// Type and value of each attribute.
 fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
@@ -264,6 +263,21 @@ fn parse_address(body: &[u8], index: u32) -> Option<Address> {
     })
 }
 
+/// The address of another device, whose name `is`; labels begin with what it `was`.
+fn address_request(index: u32, address: &Address, was: &str, is: &str) -> Vec<u8> {
+    let mut body = address_header(address.family, address.prefix, address.flags as u8, index);
+    for (kind, value) in &address.attributes {
+        attribute(&mut body, *kind, value);
+    }
+    if address.flags != 0 {
+        attribute(&mut body, IFA_FLAGS, &address.flags.to_ne_bytes());
+    }
+    if let Some(label) = address.label.as_deref().and_then(|label| relabel(label, was, is)) {
+        attribute(&mut body, IFA_LABEL, &text(&label));
+    }
+    body
+}
+
 /// `eth0:web` of eth0 is `net1:web` of net1. Without one the kernel takes the device's name.
 fn relabel(label: &str, was: &str, is: &str) -> Option<String> {
     let label = match label.strip_prefix(was) {
@@ -273,6 +287,28 @@ fn relabel(label: &str, was: &str, is: &str) -> Option<String> {
     };
     // IFNAMSIZ with the NUL.
     (label.len() < 16).then_some(label)
+}
+
+/// Any bytes as what the kernel sends: links, and addresses whose attributes are asked for again as they were.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn any_answer(bytes: &[u8]) {
+    let mut answer = Vec::new();
+    let end = take(parse(bytes), &mut answer);
+    assert!(end != Some(Err(Errno(0))), "an error that is none");
+    assert!(answer.iter().map(|message| 16 + message.body.len()).sum::<usize>() <= bytes.len());
+    for message in answer {
+        if let Some(link) = parse_link(&message.body) {
+            assert_eq!(relabel(&link.name, &link.name, "net0"), None);
+        }
+        let index = word(&message.body, 4).unwrap_or_default();
+        if let Some(address) = parse_address(&message.body, index) {
+            let request = address_request(index, &address, "eth0", "net0");
+            assert_eq!(parse_address(&request, index), None, "permanent by request");
+            let kept = attributes(&request[8..]).filter(|(kind, _)| KEPT.contains(kind));
+            let wanted = address.attributes.iter().map(|(kind, value)| (*kind, value.as_slice()));
+            assert!(kept.eq(wanted), "{address:?}");
+        }
+    }
 }
 
 #[cfg(test)]

@@ -426,6 +426,31 @@ fn unescape(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok().filter(|text| !text.is_empty() && !text.contains('\0'))
 }
 
+/// Any bytes as what a bus sends: whole messages, whose bodies are what a call reads, or refused on one line.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn any_reply(mut bytes: &[u8]) {
+    let told = |error: Error| assert!(!error.to_string().contains(char::is_control), "{:?}", error.to_string());
+    loop {
+        let length = match whole_length(bytes) {
+            Ok(Some(length)) => length,
+            Ok(None) => return,
+            Err(error) => return told(error),
+        };
+        assert!((16..=LONGEST).contains(&length), "{length}");
+        let Some((message, rest)) = bytes.split_at_checked(length) else { return };
+        match decode(message.to_vec()) {
+            Ok(message) => {
+                let _ = message.body::<(String,)>().map_err(told);
+                let _ = message.body::<(Variant<'_>,)>().map(|(value,)| value.to_string()).map_err(told);
+                let _ = message.body::<(ObjectPath<'_>,)>().map_err(told);
+                let _ = message.body::<(u32, ObjectPath<'_>, String, String)>().map_err(told);
+            }
+            Err(error) => told(error),
+        }
+        bytes = rest;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

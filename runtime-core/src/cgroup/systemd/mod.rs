@@ -34,6 +34,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use zbus::Variant;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use bus::any_reply;
 pub(super) use manager::{attach, set, start, stop};
 pub(super) use properties::{device_properties, properties};
 
@@ -273,6 +275,21 @@ pub(super) fn below_unit<'p>(unit: &Unit, path: &'p Path) -> &'p Path {
     let mut names = path.iter();
     while names.next().is_some_and(|name| name != directory.as_str()) {}
     names.as_path()
+}
+
+/// Any text as a bus's address, and as the value of a property: one that can be read is the same when it is shown and read again,
+/// unless it has what is shown by Rust's escapes.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn any_text(text: &str) {
+    for socket in bus::sockets_of(text) {
+        assert!(!matches!(socket, Socket::Private(_)), "{socket:?}");
+    }
+    let plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'\\');
+    if let Ok(value) = gvariant::parse(text)
+        && plain
+    {
+        assert_eq!(gvariant::parse(&value.to_string()).as_ref(), Ok(&value), "{value}");
+    }
 }
 
 #[cfg(test)]
