@@ -673,6 +673,13 @@ pub(crate) struct Pty {
 }
 
 impl Console {
+    /// Closes whatever came, without waiting for more.
+    pub(crate) fn drain(&self) -> Outcome {
+        self.listener.set_nonblocking(true)?;
+        while self.listener.accept().is_ok() {}
+        Ok(())
+    }
+
     /// Accepts the connection and takes the one message.
     pub(crate) fn accept(&self) -> Result<Pty, Stop> {
         use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};

@@ -829,6 +829,9 @@ pub(crate) const MAY_SKIP: &[(&str, &str)] = &[
     ("faults/kill-sweep/update*", "a controller that the hierarchy does not have"),
     ("faults/error-sweep/update*", "a controller that the hierarchy does not have"),
     ("spec/net-device/*", "no kind of virtual device"),
+    ("faults/kill-sweep/delete-running-net-device", "no kind of virtual device"),
+    ("faults/error-sweep/create-net-device", "no kind of virtual device"),
+    ("faults/error-sweep/delete-net-device", "no kind of virtual device"),
     ("engines/docker/limit/blkio-weight", "this kernel has no blkio.weight"),
 ];
 
@@ -865,6 +868,7 @@ const AS_USER: &[Known] = &[
         "spec/userns/*",
         "gives files of its own to the container's root, which must be the user himself",
     ),
+    known("runc version 1.1.5", "spec/rootless/helpers-of-the-path", "looks for newuidmap where PATH says"),
     known("runc version 1.1.5", "spec/rootless/many-mappings", "has room for fewer arguments of newuidmap"),
     known("runc version 1.1.5", "spec/rootless/joined-all", "wants mappings although the namespace has them"),
     known("runc version 1.1.5", "spec/rootless/ids-not-lent", "leaves the cgroup of a create that fails, on cgroup v2"),

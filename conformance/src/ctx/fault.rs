@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -176,10 +177,13 @@ fn at_call(pid: Pid, process: &mut Followed, fault: Option<Fault>, traced: &mut 
         // It fails for wrong arguments alone; and a process that could not outlive its parent would end after it was announced.
         let dies_with_parent =
             registers.orig_rax == libc::SYS_prctl.cast_unsigned() && registers.rdi == libc::PR_SET_PDEATHSIG as u64;
-        // It waits for `start`, which would tell: `create` has ended.
-        let waits_for_start = registers.orig_rax == libc::SYS_read.cast_unsigned()
-            && fs::read_link(format!("/proc/{pid}/fd/{}", registers.rdi)).is_ok_and(|path| path.ends_with("start"));
-        process.failing = !(dies_with_parent || waits_for_start)
+        // It waits for `start`, which would tell: `create` has ended. Or for the last word of `create`, which is a byte on a
+        // socket that was sent: whether it was also received, nobody waits for.
+        let awaited = |path: &Path| path.ends_with("start") || path.to_string_lossy().starts_with("socket:");
+        let waits = process.index > 0
+            && registers.orig_rax == libc::SYS_read.cast_unsigned()
+            && fs::read_link(format!("/proc/{pid}/fd/{}", registers.rdi)).is_ok_and(|path| awaited(&path));
+        process.failing = !(dies_with_parent || waits)
             && fault.is_some_and(|f| f.process == process.index && f.call + 1 == calls.len());
         if process.failing {
             traced.faulted = true;

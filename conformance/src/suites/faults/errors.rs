@@ -8,9 +8,10 @@ use nix::errno::Errno;
 use nix::libc;
 use serde_json::{Value, json};
 
-use super::sweep::{CREATE, KILL, PAUSE, RESUME, RUN, START, Step, UPDATE, give_ids};
-use super::{Census, case, prefixed};
-use crate::ctx::{Bundle, Ctx, Fault, Outcome, Stop, Traced, args, ensure, eq, skip};
+use super::scene::{Extra, Scene};
+use super::sweep::{CREATE, DELETE, KILL, PAUSE, RESUME, RUN, START, Step, UPDATE};
+use super::{case, prefixed};
+use crate::ctx::{Bundle, Ctx, Fault, Outcome, Stop, Traced, ensure, eq, skip};
 use crate::frame::Case;
 
 /// A command, and what brings a container to where it is given.
@@ -20,41 +21,65 @@ struct Command {
     words: Step,
     /// What tells that it has done what it says.
     effect: fn(&Ctx, &Bundle, &Traced) -> Result<Value, Stop>,
+    /// What it is swept with, beside nothing and a user namespace.
+    with: &'static [Extra],
 }
 
 const COMMANDS: &[Command] = &[
-    Command { name: "create", before: &[], words: CREATE, effect: |x, b, _| container(x, b) },
-    Command { name: "start", before: &[CREATE], words: START, effect: |x, b, _| container(x, b) },
-    Command { name: "run", before: &[], words: RUN, effect: |x, b, _| container(x, b) },
+    Command {
+        name: "create",
+        before: &[],
+        words: CREATE,
+        effect: |x, b, _| container(x, b),
+        with: &[Extra::Hop, Extra::Hooks, Extra::Terminal, Extra::NetDevice],
+    },
+    Command {
+        name: "start",
+        before: &[CREATE],
+        words: START,
+        effect: |x, b, _| container(x, b),
+        with: &[Extra::Hooks, Extra::Terminal],
+    },
+    Command { name: "run", before: &[], words: RUN, effect: |x, b, _| container(x, b), with: &[] },
     Command {
         name: "exec",
         before: &[RUN],
         words: |b| vec!["exec", &b.id, "/probe", "cat", "/proc/self/status"],
         effect: |_, _, t| Ok(json!(credentials(t.out.results().first().map_or("", |v| v.as_str().unwrap_or(""))))),
+        with: &[Extra::Hop],
     },
-    Command { name: "kill", before: &[RUN], words: KILL, effect: |x, b, _| ended(x, b) },
-    Command { name: "update", before: &[RUN], words: UPDATE, effect: |x, b, _| container(x, b) },
-    Command { name: "pause", before: &[RUN], words: PAUSE, effect: |x, b, _| status(x, b) },
-    Command { name: "resume", before: &[RUN, PAUSE], words: RESUME, effect: |x, b, _| status(x, b) },
+    Command { name: "kill", before: &[RUN], words: KILL, effect: |x, b, _| ended(x, b), with: &[] },
+    Command { name: "update", before: &[RUN], words: UPDATE, effect: |x, b, _| container(x, b), with: &[] },
+    Command { name: "pause", before: &[RUN], words: PAUSE, effect: |x, b, _| status(x, b), with: &[] },
+    Command { name: "resume", before: &[RUN, PAUSE], words: RESUME, effect: |x, b, _| status(x, b), with: &[] },
     Command {
         name: "delete",
         before: &[RUN],
-        words: |b| vec!["delete", "--force", &b.id],
+        words: DELETE,
         effect: |_, _, _| Ok(json!(0)),
+        with: &[Extra::Hooks, Extra::NetDevice],
     },
-    Command { name: "state", before: &[RUN], words: |b| vec!["state", &b.id], effect: |_, _, t| shown(t) },
-    Command { name: "list", before: &[RUN], words: |_| vec!["list", "--format", "json"], effect: |_, _, t| shown(t) },
+    Command { name: "state", before: &[RUN], words: |b| vec!["state", &b.id], effect: |_, _, t| shown(t), with: &[] },
+    Command {
+        name: "list",
+        before: &[RUN],
+        words: |_| vec!["list", "--format", "json"],
+        effect: |_, _, t| shown(t),
+        with: &[],
+    },
     Command {
         name: "ps",
         before: &[RUN],
         words: |b| vec!["ps", "--format", "json", &b.id],
         effect: |_, _, t| shown(t),
+        with: &[],
     },
     Command {
         name: "events",
         before: &[RUN],
         words: |b| vec!["events", "--stats", &b.id],
         effect: |_, _, t| Ok(skeleton(&t.out.json()?)),
+        with: &[],
     },
 ];
 
@@ -79,6 +104,7 @@ const SPARED: &[(libc::c_long, &str)] = &[
     (libc::SYS_sigaltstack, "before main"),
     (libc::SYS_rt_sigaction, "fails for wrong arguments alone"),
     (libc::SYS_rt_sigprocmask, "fails for wrong arguments alone"),
+    (libc::SYS_futex, "of the C library: a wake fails for wrong arguments alone, and a thread's end is awaited by it"),
     (libc::SYS_getrandom, "fails when the machine has just been started alone; the standard library panics"),
     (libc::SYS_getpid, "has no errors"),
     (libc::SYS_getppid, "has no errors"),
@@ -96,10 +122,10 @@ const STRIDE: usize = 13;
 pub(crate) fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     for command in COMMANDS {
-        for mapped in [false, true] {
-            let name = format!("error-sweep/{}{}", command.name, if mapped { "-userns" } else { "" });
+        for extra in Extra::of(command.with) {
+            let name = format!("error-sweep/{}{}", command.name, extra.suffix());
             let mut c = case(name, "reliability: a call that fails is got by without, or told on one line", move |x| {
-                sweep(x, command, mapped)
+                sweep(x, command, extra)
             });
             c.timeout = Duration::from_secs(1800);
             all.push(c);
@@ -108,35 +134,32 @@ pub(crate) fn cases() -> Vec<Case> {
     all
 }
 
-fn sweep(x: &Ctx, command: &Command, mapped: bool) -> Outcome {
+fn sweep(x: &Ctx, command: &Command, extra: Extra) -> Outcome {
     if !cfg!(target_arch = "x86_64") {
         return skip("the tracer knows the registers of x86-64 alone");
     }
     if command.name == "update" {
         x.needs("pids")?;
     }
-    let other = x.live(|c| args(c, "wait"))?;
-    let b = x.bundle(|c| {
-        args(c, "sleep");
-        demand(c);
-        if mapped {
-            give_ids(c);
-        }
-    })?;
-    let before = Census::take(x, &[other.pid])?;
+    let scene = Scene::new(x, extra, demand)?;
+    let b = &scene.bundle;
+    let before = scene.census()?;
+    let nothing_is_left = || -> Outcome {
+        scene.given_back()?;
+        scene.census()?.same(&before)
+    };
     let clear = || -> Outcome {
         x.rt(["delete", "--force", &b.id])?.ok()?;
-        Census::take(x, &[other.pid])?.same(&before)
+        scene.close_terminals()?;
+        scene.census()?.same(&before)
     };
     let run = |fault| -> Result<Traced, Stop> {
-        for step in command.before {
-            x.rt(step(&b))?.ok()?;
-        }
-        x.cmd((command.words)(&b)).faulty(fault)
+        scene.set(command.before)?;
+        x.cmd(scene.words(command.words)).faulty(fault)
     };
     let usual = run(None)?;
     eq("status without a fault", usual.out.status, 0)?;
-    let effect = (command.effect)(x, &b, &usual)?;
+    let effect = (command.effect)(x, b, &usual)?;
     clear()?;
     let (mut seen, mut tried, mut told, mut found) = (0, 0, 0, Vec::new());
     for (process, calls) in usual.calls.iter().enumerate() {
@@ -160,11 +183,11 @@ fn sweep(x: &Ctx, command: &Command, mapped: bool) -> Outcome {
                 continue;
             };
             for &errno in errors {
-                let traced = run(Some(Fault { process, call, errno }))?;
-                tried += usize::from(traced.faulted);
-                told += usize::from(traced.out.status != 0);
-                let judged =
-                    judge(x, command, &b, &traced, *number, &effect, || Census::take(x, &[other.pid])?.same(&before));
+                let judged = run(Some(Fault { process, call, errno })).and_then(|traced| {
+                    tried += usize::from(traced.faulted);
+                    told += usize::from(traced.out.status != 0);
+                    judge(x, command, b, &traced, *number, &effect, nothing_is_left)
+                });
                 // Whatever was found, the next one begins afresh.
                 for end in [judged, clear()] {
                     if let Err(stop) = end {
@@ -178,7 +201,7 @@ fn sweep(x: &Ctx, command: &Command, mapped: bool) -> Outcome {
         }
     }
     x.measure(format!("{seen} system calls in {} processes; {tried} faults, {told} of them told", usual.calls.len()));
-    x.status(&other.id, "running")?;
+    x.status(&scene.other.id, "running")?;
     let texts: Vec<_> = found.iter().map(|(Stop::Fail(text) | Stop::Skip(text))| text.as_str()).collect();
     ensure(texts.is_empty(), format_args!("{} wrong: {}", texts.len(), texts.join("; ")))
 }
@@ -276,8 +299,16 @@ fn container(x: &Ctx, b: &Bundle) -> Result<Value, Stop> {
         "status": x.state(&b.id)?["status"], "credentials": credentials(&text("status")?), "limits": text("limits")?,
         "oom": text("oom_score_adj")?, "environment": text("environ")?, "command": text("cmdline")?, "name": text("comm")?,
         "mounts": mounts, "cgroups": cgroups, "cgroup limits": limits,
+        "network": network(&text("net/dev")?, &text("net/fib_trie")?),
         "root": fs::read_link(format!("{proc}/root"))?, "cwd": fs::read_link(format!("{proc}/cwd"))?,
     }))
+}
+
+/// Names of devices, and addresses.
+fn network(devices: &str, routes: &str) -> Value {
+    let names: Vec<_> = devices.lines().filter_map(|l| l.split_once(':')).map(|(name, _)| name.trim()).collect();
+    let addresses: Vec<_> = routes.lines().filter(|l| l.contains("|--")).map(str::trim).collect();
+    json!([names, addresses])
 }
 
 fn status(x: &Ctx, b: &Bundle) -> Result<Value, Stop> {

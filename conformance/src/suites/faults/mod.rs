@@ -7,7 +7,9 @@ mod hangs;
 mod leftovers;
 mod load;
 mod scarce;
+mod scene;
 mod sweep;
+mod unforeseen;
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -30,6 +32,7 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend(hangs::cases());
     all.extend(load::cases());
     all.extend(scarce::cases());
+    all.extend(unforeseen::cases());
     all
 }
 

@@ -3,17 +3,18 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-
-use super::{Census, case, prefixed};
-use crate::ctx::{Bundle, Ctx, Cut, Live, Outcome, args, ensure, eq, push};
+use super::scene::{Extra, Scene};
+use super::{case, prefixed};
+use crate::ctx::{Bundle, Ctx, Cut, Live, Outcome, ensure, eq};
 use crate::frame::Case;
 
 /// A command and what brings a container to where it is given.
 struct Victim {
     name: &'static str,
     before: &'static [Step],
-    words: fn(&Bundle) -> Vec<&str>,
+    words: Step,
+    /// What it is swept with, beside nothing and a user namespace.
+    with: &'static [Extra],
 }
 
 /// A command that prepares.
@@ -22,6 +23,9 @@ pub(super) type Step = fn(&Bundle) -> Vec<&str>;
 pub(super) const CREATE: Step = |b| vec!["create", "--bundle", b.dir(), &b.id];
 pub(super) const RUN: Step = |b| vec!["run", "--detach", "--bundle", b.dir(), &b.id];
 pub(super) const START: Step = |b| vec!["start", &b.id];
+const EXEC: Step = |b| vec!["exec", &b.id, "/probe", "exit", "0"];
+const EXEC_DETACH: Step = |b| vec!["exec", "--detach", &b.id, "/probe", "sleep"];
+pub(super) const DELETE: Step = |b| vec!["delete", "--force", &b.id];
 pub(super) const KILL: Step = |b| vec!["kill", &b.id, "KILL"];
 pub(super) const PAUSE: Step = |b| vec!["pause", &b.id];
 pub(super) const RESUME: Step = |b| vec!["resume", &b.id];
@@ -29,17 +33,18 @@ pub(super) const RESUME: Step = |b| vec!["resume", &b.id];
 pub(super) const UPDATE: Step = |b| vec!["update", "--pids-limit", "77", &b.id];
 
 const VICTIMS: &[Victim] = &[
-    Victim { name: "create", before: &[], words: CREATE },
-    Victim { name: "start", before: &[CREATE], words: START },
-    Victim { name: "run", before: &[], words: RUN },
-    Victim { name: "exec", before: &[RUN], words: |b| vec!["exec", &b.id, "/probe", "exit", "0"] },
-    Victim { name: "exec-detach", before: &[RUN], words: |b| vec!["exec", "--detach", &b.id, "/probe", "sleep"] },
-    Victim { name: "kill", before: &[RUN], words: KILL },
-    Victim { name: "delete", before: &[RUN, KILL], words: |b| vec!["delete", "--force", &b.id] },
-    Victim { name: "delete-running", before: &[RUN], words: |b| vec!["delete", "--force", &b.id] },
-    Victim { name: "pause", before: &[RUN], words: PAUSE },
-    Victim { name: "resume", before: &[RUN, PAUSE], words: RESUME },
-    Victim { name: "update", before: &[RUN], words: UPDATE },
+    // With a network device: `spec/net-device/killed`.
+    Victim { name: "create", before: &[], words: CREATE, with: &[Extra::Hop, Extra::Hooks, Extra::Terminal] },
+    Victim { name: "start", before: &[CREATE], words: START, with: &[Extra::Hooks] },
+    Victim { name: "run", before: &[], words: RUN, with: &[] },
+    Victim { name: "exec", before: &[RUN], words: EXEC, with: &[Extra::Hop] },
+    Victim { name: "exec-detach", before: &[RUN], words: EXEC_DETACH, with: &[Extra::Terminal] },
+    Victim { name: "kill", before: &[RUN], words: KILL, with: &[] },
+    Victim { name: "delete", before: &[RUN, KILL], words: DELETE, with: &[] },
+    Victim { name: "delete-running", before: &[RUN], words: DELETE, with: &[Extra::Hooks, Extra::NetDevice] },
+    Victim { name: "pause", before: &[RUN], words: PAUSE, with: &[] },
+    Victim { name: "resume", before: &[RUN, PAUSE], words: RESUME, with: &[] },
+    Victim { name: "update", before: &[RUN], words: UPDATE, with: &[] },
 ];
 
 /// Of how many system calls one is tried, unless all are; a prime, so that no pattern of calls is missed for ever.
@@ -48,10 +53,10 @@ const STRIDE: usize = 7;
 pub(crate) fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     for victim in VICTIMS {
-        for mapped in [false, true] {
-            let name = format!("kill-sweep/{}{}", victim.name, if mapped { "-userns" } else { "" });
+        for extra in Extra::of(victim.with) {
+            let name = format!("kill-sweep/{}{}", victim.name, extra.suffix());
             let mut c = case(name, "reliability: after SIGKILL at any instant `delete --force` cleans up", move |x| {
-                sweep(x, victim, mapped)
+                sweep(x, victim, extra)
             });
             c.timeout = Duration::from_secs(600);
             all.push(c);
@@ -60,25 +65,18 @@ pub(crate) fn cases() -> Vec<Case> {
     all
 }
 
-fn sweep(x: &Ctx, victim: &Victim, mapped: bool) -> Outcome {
+fn sweep(x: &Ctx, victim: &Victim, extra: Extra) -> Outcome {
     if victim.name == "update" {
         x.needs("pids")?;
     }
-    let other = x.live(|c| args(c, "wait"))?;
-    let b = x.bundle(|c| {
-        args(c, "sleep");
-        if mapped {
-            give_ids(c);
-        }
-    })?;
-    let untouched = stat(&other)?;
-    let before = Census::take(x, &[other.pid])?;
+    let scene = Scene::new(x, extra, |_| {})?;
+    let (b, other) = (&scene.bundle, &scene.other);
+    let untouched = stat(other)?;
+    let before = scene.census()?;
     let (mut at, mut tried, mut slowest) = (1, 0, Duration::ZERO);
     loop {
-        for step in victim.before {
-            x.rt(step(&b))?.ok()?;
-        }
-        let cut = x.cmd((victim.words)(&b)).cut(at)?;
+        scene.set(victim.before)?;
+        let cut = x.cmd(scene.words(victim.words)).cut(at)?;
         let place = match &cut {
             Cut::Killed(call) => format!("killed at its system call {at} (number {call})"),
             Cut::Ended(out, calls) => format!("not killed, status {} after {calls} calls", out.status),
@@ -93,9 +91,9 @@ fn sweep(x: &Ctx, victim: &Victim, mapped: bool) -> Outcome {
             start.elapsed() < crate::ctx::patience(Duration::from_secs(10)),
             format_args!("{place}: delete took {:?}", start.elapsed()),
         )?;
-        let after = Census::take(x, &[other.pid]).map_err(about)?;
-        after.same(&before).map_err(about)?;
-        eq("the other container's process", stat(&other)?, untouched.as_str()).map_err(about)?;
+        scene.close_terminals()?;
+        scene.census().and_then(|after| after.same(&before)).map_err(about)?;
+        eq("the other container's process", stat(other)?, untouched.as_str()).map_err(about)?;
         if let Cut::Ended(out, calls) = cut {
             eq("status of the command that was not killed", out.status, 0)?;
             x.measure(format!("{tried} of {calls} system calls, slowest delete {} ms", slowest.as_millis()));
@@ -106,14 +104,6 @@ fn sweep(x: &Ctx, victim: &Victim, mapped: bool) -> Outcome {
         at += if x.job.full { 1 } else { STRIDE };
     }
     x.status(&other.id, "running")
-}
-
-/// A user namespace.
-pub(super) fn give_ids(c: &mut Value) {
-    push(&mut c["linux"]["namespaces"], json!({"type": "user"}));
-    for ids in ["uidMappings", "gidMappings"] {
-        c["linux"][ids] = json!([{"containerID": 0, "hostID": 100_000, "size": 1000}]);
-    }
 }
 
 /// Name and start time, of a process that is neither ended nor stopped.

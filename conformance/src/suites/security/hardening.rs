@@ -245,5 +245,81 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend(users());
     all.extend(roots());
     all.extend(accounts());
+    all.extend(callers());
     all
+}
+
+fn callers() -> Vec<Case> {
+    vec![
+        case(
+            "hardening/path-of-the-caller",
+            "threat model: nothing is executed that a caller's PATH names first",
+            |x| {
+                let programs = x.job.dir.join("programs");
+                fs::create_dir(&programs)?;
+                let script = format!("#!/bin/sh\necho \"$0 $*\" >>{}/keep\n", canary(x).display());
+                for name in
+                    ["newuidmap", "newgidmap", "criu", "modprobe", "systemctl", "dbus-launch", "ip", "mount", "sh"]
+                {
+                    let file = programs.join(name);
+                    fs::write(&file, &script)?;
+                    fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
+                }
+                let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", programs.display());
+                let b = x.bundle(|c| {
+                    push(&mut c["linux"]["namespaces"], json!({"type": "user"}));
+                    for ids in ["uidMappings", "gidMappings"] {
+                        c["linux"][ids] = json!([{"containerID": 0, "hostID": 100_000, "size": 1000}]);
+                    }
+                    args(c, "sleep");
+                })?;
+                for words in [
+                    &["--version"][..],
+                    &["features"],
+                    &["create", "--bundle", b.dir(), &b.id],
+                    &["start", &b.id],
+                    &["exec", &b.id, "/probe", "exit", "0"],
+                    &["ps", &b.id],
+                    &["list"],
+                    &["kill", &b.id, "KILL"],
+                    &["delete", "--force", &b.id],
+                ] {
+                    x.cmd(words).env(&[("PATH", &path)]).go()?.ok()?;
+                }
+                Ok(())
+            },
+        ),
+        case(
+            "hardening/annotations",
+            "config.md Annotations: however many and long, all are told, or refused by name",
+            |x| {
+                let odd =
+                    json!({"": "empty", "a\nb": "line\nfeed", "q\"\\": "\u{1b}[2J\u{0}", "\u{202e}": "\u{10ffff}"});
+                let many: serde_json::Map<_, _> =
+                    (0..20_000).map(|n| (format!("org.example.{n}"), json!("x".repeat(100)))).collect();
+                let long = json!({"org.example.long": "x".repeat(8 << 20)});
+                for (what, annotations) in [("odd", odd), ("many", many.into()), ("long", long)] {
+                    let b = x.bundle(|c| {
+                        c["annotations"] = annotations.clone();
+                        args(c, "sleep");
+                    })?;
+                    let out = create(x, &b)?;
+                    if out.status != 0 {
+                        eq(format_args!("{what}: lines of the refusal"), out.stderr.lines().count(), 1)?;
+                        ensure(out.stderr.contains("annotation"), format_args!("{what}: {}", out.stderr.trim_end()))?;
+                        continue;
+                    }
+                    let state = x.state(&b.id)?;
+                    ensure(state["annotations"] == annotations, format_args!("{what}: others are told"))?;
+                    ensure(
+                        x.rt(["list"])?.ok()?.stdout.contains(&b.id),
+                        format_args!("{what}: list does not show it"),
+                    )?;
+                    x.rt(["start", &b.id])?.ok()?;
+                    x.rt(["delete", "--force", &b.id])?.ok()?;
+                }
+                Ok(())
+            },
+        ),
+    ]
 }

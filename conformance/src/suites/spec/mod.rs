@@ -21,6 +21,7 @@ mod seccomp;
 mod users;
 
 pub(crate) use labels::{has_apparmor, with_profile};
+pub(crate) use namespaces::{as_made, device, is_here};
 use serde_json::{Value, json};
 
 use crate::ctx::{Ctx, Outcome, Patch, Stop, ensure, eq, namespace};

@@ -95,7 +95,7 @@ fn ip(x: &Ctx, words: &str) -> Result<Out, Stop> {
 }
 
 /// A device with addresses of every kind, up. Which kinds of devices there are depends on the kernel.
-fn device(x: &Ctx, name: &str) -> Outcome {
+pub(crate) fn device(x: &Ctx, name: &str) -> Outcome {
     let dummy = ip(x, &format!("link add name {name} type dummy"))?;
     if dummy.status != 0 {
         let veth = ip(x, &format!("link add name {name} type veth peer name peer-{name}"))?;
@@ -115,6 +115,30 @@ fn device(x: &Ctx, name: &str) -> Outcome {
         ip(x, &words)?.ok()?;
     }
     Ok(())
+}
+
+/// Whether there is a device of this name.
+pub(crate) fn is_here(x: &Ctx, name: &str) -> Result<bool, Stop> {
+    Ok(ip(x, &format!("link show dev {name}"))?.status == 0)
+}
+
+/// The addresses of a device that do not end by themselves and are of global scope.
+fn kept(name: &str) -> Vec<String> {
+    vec![
+        format!("192.0.2.7/24 broadcast 192.0.2.255 label {name}:one"),
+        format!("198.51.100.7/32 address 198.51.100.8 label {name}"),
+        "2001:db8::7/64".to_owned(),
+    ]
+}
+
+/// The device is here, up, and has the addresses that it was given: those of other scopes do not come back.
+pub(crate) fn as_made(x: &Ctx, name: &str) -> Outcome {
+    let json = ip(x, &format!("-json address show dev {name}"))?.ok()?.stdout;
+    let here = &serde_json::from_str::<Value>(&json)?[0];
+    ensure(has(&here["flags"], "UP"), "the device is not up any more")?;
+    let there = addresses(here);
+    let missing: Vec<_> = kept(name).into_iter().filter(|one| !there.contains(one)).collect();
+    ensure(missing.is_empty(), format_args!("the device has lost {missing:?}"))
 }
 
 /// What there is of a device in the container's network namespace, as ip(8) of the host sees it.
@@ -145,13 +169,6 @@ fn addresses(device: &Value) -> Vec<String> {
 
 pub(super) fn net_devices() -> Vec<Case> {
     const DEVICES: &str = "config-linux.md Network Devices";
-    let kept = |name: &str| {
-        vec![
-            format!("192.0.2.7/24 broadcast 192.0.2.255 label {name}:one"),
-            format!("198.51.100.7/32 address 198.51.100.8 label {name}"),
-            "2001:db8::7/64".to_owned(),
-        ]
-    };
     let refused = |name: &'static str, checks: &'static str, patch: Patch, words: &'static [&'static str]| {
         case(&format!("net-device/refused-{name}"), checks, move |x| {
             device(x, "dev7")?;
@@ -280,16 +297,10 @@ pub(super) fn net_devices() -> Vec<Case> {
                         x.measure(format!("created after {at} system calls; {away} times the device was away"));
                         return ensure(away > 1, "it was never killed while the device was away");
                     }
-                    let json = ip(x, "-json address show dev dev7")?.ok()?.stdout;
-                    let here = &serde_json::from_str::<Value>(&json)?[0];
-                    ensure(
-                        has(&here["flags"], "UP"),
-                        format_args!("killed at its system call {at}: it is not up any more"),
-                    )?;
-                    let there = addresses(here);
-                    // Those of other scopes do not come back.
-                    let missing: Vec<_> = kept("dev7").into_iter().filter(|one| !there.contains(one)).collect();
-                    ensure(missing.is_empty(), format_args!("killed at its system call {at}: it lost {missing:?}"))?;
+                    as_made(x, "dev7").map_err(|stop| match stop {
+                        Stop::Fail(text) => Stop::Fail(format!("killed at its system call {at}: {text}")),
+                        skip => skip,
+                    })?;
                     at += if x.job.full { 1 } else { 3 };
                 }
             },

@@ -2,7 +2,7 @@
 //! too.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use serde_json::{Value, json};
 
@@ -102,6 +102,24 @@ pub(super) fn rootless() -> Vec<Case> {
             let b = x.bundle(|c| maps(c, map(user.uid), map(user.gid)))?;
             // Which of newuidmap and newgidmap comes first is the runtime's affair.
             x.run(&b)?.fails(1, &["idmap", "not allowed"]).map(drop)
+        }),
+        case("rootless/helpers-of-the-path", "threat model: newuidmap is the system's, wherever PATH leads", |x| {
+            if !user(x)?.has_subordinates() {
+                return skip(TAKES_IDS);
+            }
+            let (programs, seen) = (x.job.dir.join("programs"), x.job.dir.join("programs/seen"));
+            fs::create_dir(&programs)?;
+            for name in ["newuidmap", "newgidmap"] {
+                let file = programs.join(name);
+                fs::write(&file, format!("#!/bin/sh\n: >{}\nexec /usr/bin/{name} \"$@\"\n", seen.display()))?;
+                fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
+            }
+            x.give(&programs)?;
+            let b = x.bundle(|c| args(c, "exit 0"))?;
+            let path = format!("{}:/usr/bin:/bin", programs.display());
+            let xdg = x.job.dir.join("xdg").display().to_string();
+            x.cmd(["run", "--bundle", b.dir(), &b.id]).env(&[("PATH", &path), ("XDG_RUNTIME_DIR", &xdg)]).go()?.ok()?;
+            ensure(!seen.exists(), "a program of PATH was executed")
         }),
         case(
             "rootless/limits-without-permission",
