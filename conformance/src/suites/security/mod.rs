@@ -107,7 +107,7 @@ fn exchanging<T>(a: &Path, b: &Path, f: impl FnOnce() -> Result<T, Stop>) -> Res
     let all = sched_getaffinity(this_thread)?;
     let (mut attackers, mut others) = (all, all);
     let mut numbers = (0..CpuSet::count()).filter(|&n| all.is_set(n).unwrap_or(false));
-    if let (Some(_), Some(last)) = (numbers.next(), numbers.last()) {
+    if let (Some(_), Some(last)) = (numbers.next(), numbers.next_back()) {
         attackers = CpuSet::new();
         attackers.set(last)?;
         others.unset(last)?;
