@@ -351,6 +351,12 @@ pub(crate) const KNOWN: &[Known] = &[
         "failed writes",
         "now and then on v1 with systemd, which writes the group's list anew while runc has it changed: runc#2204 once more",
     ),
+    known_as(
+        "runc version 1",
+        "cgroups/systemd/property/blkio-weight",
+        "no IOWeight",
+        "on cgroup v2 the weight has no property: a daemon-reload takes it away",
+    ),
     known("runc version 1.1.5", "cgroups/systemd/unit/exists", "the process stays outside of the cgroup; runc#3806"),
     known(
         "runc version 1.1.5",

@@ -481,6 +481,7 @@ fn explained_property(reference: &str, name: &str) -> Option<&'static str> {
         "DropInPaths" | "NeedDaemonReload" => {
             Some("runc starts the unit, and changes it then; Orlop starts it with all")
         }
+        "IOWeight" => Some("runc sets none: a daemon-reload takes the weight away"),
         "CPUWeight" if old => Some("a straight line before runc 1.3.1"),
         _ => None,
     }

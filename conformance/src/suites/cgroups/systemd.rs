@@ -177,7 +177,7 @@ fn places() -> Vec<Case> {
 /// Limits as systemd tells them: controller, resources, properties. The figures are those of both v1 and v2.
 fn properties() -> Vec<Case> {
     type Limit = (&'static str, [&'static str; 2], fn() -> Value, &'static [&'static str], &'static [&'static str]);
-    let limits: [Limit; 7] = [
+    let limits: [Limit; 8] = [
         ("pids", ["pids"; 2], || json!({"pids": {"limit": 77}}), &["TasksMax=77"], &["TasksMax=77"]),
         (
             "memory",
@@ -209,6 +209,14 @@ fn properties() -> Vec<Case> {
             &["AllowedCPUs=0", "AllowedMemoryNodes=0"],
         ),
         (
+            "blkio-weight",
+            ["blkio", "io"],
+            || json!({"blockIO": {"weight": 300}}),
+            &["BlockIOWeight=300"],
+            // Of which systemd makes a BFQ weight of 300.
+            &["IOWeight=2300"],
+        ),
+        (
             "unified",
             ["", "memory"],
             || json!({"unified": {"memory.high": "50331648", "memory.min": "1048576", "pids.max": "55"}}),
@@ -225,6 +233,9 @@ fn properties() -> Vec<Case> {
                 return skip("v2 alone");
             } else {
                 x.needs_v1(v1)?;
+            }
+            if name == "blkio-weight" && x.job.v2 && !super::bfq(x, "io.bfq.weight") {
+                return skip("the kernel has no BFQ");
             }
             let live = x.live(|c| {
                 if let (Some(to), Value::Object(from)) = (c["linux"]["resources"].as_object_mut(), resources()) {

@@ -6,7 +6,7 @@
 
 use super::{Property, property};
 use crate::cgroup::devices::AccessList;
-use crate::cgroup::resources::{ROOT, escape, io_weight, set, swap_v2, weight_of_shares};
+use crate::cgroup::resources::{ROOT, escape, set, swap_v2, weight_of_shares};
 use crate::spec::{Cpu, Memory, Resources};
 use crate::{Error, Result};
 
@@ -41,7 +41,7 @@ pub(in crate::cgroup) fn properties(resources: &Resources, v2: bool, version: u3
     quota(set(cpu.quota), set(cpu.period), version, &mut all);
     if let Some(weight) = set(block_io.weight) {
         all.push(match v2 {
-            true => property("IOWeight", io_weight(weight)),
+            true => property("IOWeight", weight_for_bfq(weight)),
             false => property("BlockIOWeight", u64::from(weight)),
         });
     }
@@ -68,6 +68,20 @@ fn memory_properties(memory: &Memory, v2: bool, all: &mut Vec<Property>) -> Resu
         all.extend(swap_v2(memory)?.map(|n| property("MemorySwapMax", infinite(n))));
     }
     Ok(())
+}
+
+/// The `IOWeight` of which systemd, by its own straight lines (from 100 upwards and downwards), makes the same BFQ weight again.
+///
+/// systemd writes `io.weight` and `io.bfq.weight` from this one property, at the start and after each daemon-reload. By runc's
+/// conversion to `io.weight` 300 would be 2930, and BFQ would get 357. runc itself (1.3.6, on v2) sets no property: the weight
+/// stands in the control file until a daemon-reload has systemd write its default of 100. With this it stays. Where there is no
+/// BFQ, `io.weight` is written afterwards by runc's conversion; what a daemon-reload makes of that then is near it.
+///
+/// On v1 there is no such number: systemd 252 bends `BlockIOWeight`, too, and takes none above 1000. There a daemon-reload changes
+/// the BFQ weight, as it does with runc.
+fn weight_for_bfq(weight: u16) -> u64 {
+    let weight = u64::from(weight);
+    if weight <= 100 { weight } else { 100 + (weight - 100) * 11 }
 }
 
 /// A limit: -1 is none.
@@ -281,6 +295,12 @@ mod tests {
         let weight = BlockIo { weight: Some(1000), ..BlockIo::default() };
         let weight = Resources { block_io: weight, ..Resources::default() };
         check(&weight, &["BlockIOWeight=uint64 1000"], &["IOWeight=uint64 10000"]);
+        for weight in 10..=1000 {
+            let set = weight_for_bfq(weight);
+            // BFQ_WEIGHT() of systemd.
+            let bfq = if set <= 100 { 100 - (100 - set) * 99 / 99 } else { 100 + (set - 100) * 900 / 9900 };
+            assert_eq!(bfq, u64::from(weight));
+        }
         let cpus = |cpus: &str| cpu(Cpu { cpus: Some(cpus.into()), mems: Some("0".into()), ..Cpu::default() });
         let sets = ["AllowedCPUs=[byte 0x07, 0x01]", "AllowedMemoryNodes=[byte 0x01]"];
         check(&cpus("0-2,8"), &sets, &sets);
