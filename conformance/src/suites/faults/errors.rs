@@ -167,10 +167,10 @@ fn sweep(x: &Ctx, command: &Command, extra: Extra) -> Outcome {
             if SPARED.iter().any(|(spared, _)| u64::try_from(*spared) == Ok(*number)) {
                 continue;
             }
-            // The last of init's reads but that of `start`: the parent has said its last word and may have ended. A read of
-            // what is there already does not fail.
-            let last_word = command.name == "create" && process > 0 && call + 3 >= calls.len();
-            if last_word && u64::try_from(libc::SYS_read) == Ok(*number) {
+            // The parent's last word to init, before that of `start`: create has ended by then. A read of what is there does
+            // not fail.
+            let read = |at: usize| calls.get(at).is_none_or(|n| u64::try_from(libc::SYS_read) == Ok(*n));
+            if process > 0 && ["create", "run"].contains(&command.name) && read(call) && read(call + 2) {
                 continue;
             }
             seen += 1;
