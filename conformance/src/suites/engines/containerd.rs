@@ -507,4 +507,6 @@ const LATE: &[&str] = &[
     "broken pipe",
     "received message on inactive stream",
     "warnings while cleaning up dead shim",
+    // Of a shim that did not say in time.
+    "unknown status",
 ];
