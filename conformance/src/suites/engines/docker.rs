@@ -518,6 +518,9 @@ fn lifecycle() -> Vec<Case> {
             eq("default runtime", d.get("info --format {{.DefaultRuntime}}")?.as_str(), "tested")?;
             let runtimes = d.words(&["info", "--format", "{{json .Runtimes}}"])?.ok()?.stdout;
             contains("runtimes", &runtimes, &["tested", &d.x.job.runtime.to_string_lossy()])?;
+            // As they show it, for the report.
+            d.x.measure(d.get("info")?);
+            d.x.measure(d.get("version")?);
             let version = d.words(&["version", "--format", "{{json .Server.Components}}"])?.ok()?.stdout;
             let number = d.x.job.version.split(' ').nth(2).unwrap_or_default();
             if d.x.job.version.starts_with("runc ") || d.x.job.version.starts_with("orlop ") {

@@ -405,6 +405,8 @@ fn common(fixture: &'static Fixture) -> Vec<Case> {
             p.exec("", &second, "true")?.ok().map(drop)
         }),
         case("info", "podman info shows the runtime", |p| {
+            // As it shows it, for the report.
+            p.x.measure(p.get("info")?);
             let path = p.get("info --format {{.Host.OCIRuntime.Path}}")?;
             eq("path", path.as_str(), p.x.job.runtime.to_string_lossy().as_ref())?;
             let version = p.x.job.version.lines().next().unwrap_or_default().to_owned();
