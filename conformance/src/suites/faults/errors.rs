@@ -218,6 +218,10 @@ fn judge(
 ) -> Outcome {
     let said = traced.out.stderr.trim_end();
     ensure(!said.contains("panicked"), format_args!("{said}"))?;
+    // It tells of the others all the same.
+    if command.name == "list" && traced.out.status == 0 && said.contains("state of ") && said.lines().count() == 1 {
+        return Ok(());
+    }
     if traced.out.status == 0 {
         // execve(2) closes what is close-on-exec, by which `start` sees that it was done, before it commits the new credentials.
         let begin = Instant::now();
