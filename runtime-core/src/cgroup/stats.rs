@@ -8,6 +8,7 @@
 //! accounting/psi.rst of the kernel.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 
 use serde::Serialize;
@@ -346,7 +347,7 @@ fn v1(record: &Record) -> Result<Stats> {
             io_serviced_recursive: blkio_of("io_serviced")?,
             psi: None,
         },
-        hugetlb: page_sizes(&hugetlb)
+        hugetlb: page_sizes(&hugetlb)?
             .into_iter()
             .map(|size| {
                 let of = |what: &str| hugetlb.number(&format!("hugetlb.{size}.{what}"));
@@ -414,7 +415,7 @@ fn v2(files: &Files<'_>) -> Result<Stats> {
             io_serviced_recursive: io_v2(&io, [("rios", "Read"), ("wios", "Write"), ("dios", "Discard")]),
             psi: files.pressure("io.pressure")?,
         },
-        hugetlb: page_sizes(files)
+        hugetlb: page_sizes(files)?
             .into_iter()
             .map(|size| {
                 let events = table(&files.text(&format!("hugetlb.{size}.events"))?);
@@ -520,17 +521,28 @@ fn pressure(text: &str) -> Option<Pressure> {
 }
 
 /// The sizes of huge pages for which there are files, `hugetlb.SIZE.*`.
-fn page_sizes(files: &Files<'_>) -> Vec<String> {
-    let Some(dir) = files.0 else { return Vec::new() };
+fn page_sizes(files: &Files<'_>) -> Result<Vec<String>> {
+    let Some(dir) = files.0 else { return Ok(Vec::new()) };
+    let failed = |path: &Path, error: io::Error| Error::system(format_args!("read {}", path.display()), error.into());
     // The kernel has a directory for each size; that is a shorter list than the control files.
-    let entries = std::fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| page_size(entry.file_name().to_str()?))
-        .filter(|size| {
-            let is_there = |what: &str| Path::exists(&dir.path.join(format!("hugetlb.{size}.{what}")));
-            is_there("usage_in_bytes") || is_there("current")
-        })
-        .collect()
+    let list = Path::new("/sys/kernel/mm/hugepages");
+    let entries = match std::fs::read_dir(list) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|error| failed(list, error))?,
+    };
+    let mut sizes = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(|error| failed(list, error))?.file_name();
+        let Some(size) = name.to_str().and_then(page_size) else { continue };
+        let is_there = |what: &str| {
+            let path = dir.path.join(format!("hugetlb.{size}.{what}"));
+            path.try_exists().map_err(|error| failed(&path, error))
+        };
+        if is_there("usage_in_bytes")? || is_there("current")? {
+            sizes.push(size);
+        }
+    }
+    Ok(sizes)
 }
 
 /// `hugepages-2048kB` as the control files have it: `2MB`.
