@@ -97,6 +97,7 @@ const SPARED: &[(libc::c_long, &str)] = &[
     (libc::SYS_mmap, "ENOMEM ends a program of Rust at once, as SIGKILL does: the kill sweep"),
     (libc::SYS_mremap, "as mmap"),
     (libc::SYS_brk, "as mmap"),
+    (libc::SYS_rseq, "as mmap: glibc ends a program whose new thread has none though the first one has"),
     (libc::SYS_madvise, "advice"),
     (libc::SYS_mprotect, "of the stack's guard, before main"),
     (libc::SYS_arch_prctl, "before main: where thread-local variables are"),

@@ -212,13 +212,13 @@ impl SmallRoot {
     fn new(x: &Ctx) -> Result<SmallRoot, Stop> {
         let root = x.state_root();
         fs::create_dir_all(&root)?;
-        mount(Some("tmpfs"), &root, Some("tmpfs"), MsFlags::empty(), Some("size=64k"))?;
+        mount(Some("tmpfs"), &root, Some("tmpfs"), MsFlags::empty(), Some("size=64k,mode=700"))?;
         Ok(SmallRoot(root))
     }
 
     fn remount(&self, flags: MsFlags) -> Outcome {
         let none: Option<&str> = None;
-        mount(none, &self.0, none, MsFlags::MS_REMOUNT | flags, Some("size=64k"))?;
+        mount(none, &self.0, none, MsFlags::MS_REMOUNT | flags, Some("size=64k,mode=700"))?;
         Ok(())
     }
 

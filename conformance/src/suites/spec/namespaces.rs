@@ -98,6 +98,8 @@ fn ip(x: &Ctx, words: &str) -> Result<Out, Stop> {
 pub(crate) fn device(x: &Ctx, name: &str) -> Outcome {
     let dummy = ip(x, &format!("link add name {name} type dummy"))?;
     if dummy.status != 0 {
+        // The other end of a pair that ended with a container's namespace goes in the kernel's own time.
+        ip(x, &format!("link delete dev peer-{name}"))?;
         let veth = ip(x, &format!("link add name {name} type veth peer name peer-{name}"))?;
         if veth.status != 0 {
             return skip(format!("no virtual device: {}", veth.stderr.trim()));
