@@ -107,11 +107,11 @@ fn check_owner(directory: &Path, found: &fs::Metadata) -> Result<()> {
         return Err(Error::system(format!("use state directory {}", directory.display()), sys::Errno(libc::ENOTDIR)));
     }
     if found.uid() != 0 && found.uid() != sys::geteuid() {
-        return untrusted(format!("it belongs to uid {}", found.uid()));
+        return untrusted(format!("permission denied: it belongs to uid {}", found.uid()));
     }
     // Also with the sticky bit: whoever makes a directory there has made a container.
     if found.mode() & 0o002 != 0 {
-        return untrusted(format!("everybody may write to it (mode {:04o})", found.mode() & 0o7777));
+        return untrusted(format!("permission denied: everybody may write to it (mode {:04o})", found.mode() & 0o7777));
     }
     Ok(())
 }
