@@ -351,6 +351,11 @@ pub(crate) const KNOWN: &[Known] = &[
         "failed writes",
         "now and then on v1 with systemd, which writes the group's list anew while runc has it changed: runc#2204 once more",
     ),
+    known(
+        "runc version 1.1.5",
+        "cgroups/devices/random",
+        "on v1 with systemd: it takes the devices group away from a unit without rules, amid runc's start, and all is allowed",
+    ),
     known_as(
         "runc version 1",
         "cgroups/systemd/property/blkio-weight",

@@ -155,6 +155,15 @@ fn init_died(x: &Ctx, created: bool) -> Outcome {
     };
     kill(Pid::from_raw(pid), Signal::SIGKILL)?;
     x.gone(pid)?;
+    // Two processes that start in the same hundredth of a second have the same start time, proc_pid_stat(5).
+    let now = || {
+        nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME)
+            .map(|t| t.tv_sec() * 100 + t.tv_nsec() / 10_000_000)
+    };
+    let begin = now()?;
+    while now()? <= begin + 1 {
+        std::thread::yield_now();
+    }
     fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string())?;
     let bystander = std::process::Command::new("/proc/self/exe").args(["probe", "sleep"]).spawn()?;
     eq("the bystander's pid", bystander.id().cast_signed(), pid)?;
