@@ -526,7 +526,9 @@ fn root() -> Vec<Case> {
             let supervisor = std::os::unix::net::UnixDatagram::bind(&path)?;
             supervisor.set_read_timeout(Some(patience(super::PATIENCE)))?;
             let ready = ["/probe", "notify", "READY=1", ",", "wait"];
-            let (_, cmd) = p.run_cmd("-d --pids-limit -1 --sdnotify container", &ready)?;
+            let probe = p.x.job.probe.display();
+            let (_, cmd) =
+                p.run_cmd(&format!("-d --pids-limit -1 --sdnotify container -v {probe}:/probe:ro"), &ready)?;
             let mut run = cmd.and_env("NOTIFY_SOCKET", &path.to_string_lossy()).spawn()?;
             let mut text = [0; 4096];
             let mut heard = Vec::new();
