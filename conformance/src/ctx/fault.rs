@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -22,6 +21,8 @@ pub(crate) struct Fault {
     pub process: usize,
     /// Counted in the process, from 0.
     pub call: usize,
+    /// Its number. Where another one stands in that place this time (a wait took a turn more), nothing fails.
+    pub number: u64,
     pub errno: Errno,
 }
 
@@ -166,10 +167,11 @@ fn resume(result: nix::Result<()>) -> Result<(), Stop> {
 
 /// Counts a call; the fault's is replaced by one that does not exist, and its result by the error.
 fn at_call(pid: Pid, process: &mut Followed, fault: Option<Fault>, traced: &mut Traced) -> Result<(), Stop> {
+    // Somebody may have killed it since it stopped.
     let Ok(info) = ptrace::syscall_info(pid) else { return Ok(()) };
+    let Ok(mut registers) = ptrace::getregs(pid) else { return Ok(()) };
     if info.op == libc::PTRACE_SYSCALL_INFO_ENTRY {
         let calls = &mut traced.calls[process.index];
-        let mut registers = ptrace::getregs(pid)?;
         calls.push(registers.orig_rax);
         if registers.orig_rax == libc::SYS_execve.cast_unsigned() {
             traced.executed.push(text_at(pid, registers.rdi)?);
@@ -177,23 +179,21 @@ fn at_call(pid: Pid, process: &mut Followed, fault: Option<Fault>, traced: &mut 
         // It fails for wrong arguments alone; and a process that could not outlive its parent would end after it was announced.
         let dies_with_parent =
             registers.orig_rax == libc::SYS_prctl.cast_unsigned() && registers.rdi == libc::PR_SET_PDEATHSIG as u64;
-        // It waits for `start`, which would tell: `create` has ended. Or for the last word of `create`, which is a byte on a
-        // socket that was sent: whether it was also received, nobody waits for.
-        let awaited = |path: &Path| path.ends_with("start") || path.to_string_lossy().starts_with("socket:");
+        // It waits for `start`, which would tell: `create` has ended.
         let waits = process.index > 0
             && registers.orig_rax == libc::SYS_read.cast_unsigned()
-            && fs::read_link(format!("/proc/{pid}/fd/{}", registers.rdi)).is_ok_and(|path| awaited(&path));
+            && fs::read_link(format!("/proc/{pid}/fd/{}", registers.rdi)).is_ok_and(|path| path.ends_with("start"));
         process.failing = !(dies_with_parent || waits)
-            && fault.is_some_and(|f| f.process == process.index && f.call + 1 == calls.len());
+            && fault
+                .is_some_and(|f| (f.process, f.call + 1, f.number) == (process.index, calls.len(), registers.orig_rax));
         if process.failing {
             traced.faulted = true;
             registers.orig_rax = u64::MAX;
-            ptrace::setregs(pid, registers)?;
+            resume(ptrace::setregs(pid, registers))?;
         }
     } else if let (true, Some(fault)) = (std::mem::take(&mut process.failing), fault) {
-        let mut registers = ptrace::getregs(pid)?;
         registers.rax = i64::from(-(fault.errno as i32)).cast_unsigned();
-        ptrace::setregs(pid, registers)?;
+        resume(ptrace::setregs(pid, registers))?;
     }
     Ok(())
 }

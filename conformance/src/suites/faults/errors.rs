@@ -184,7 +184,7 @@ fn sweep(x: &Ctx, command: &Command, extra: Extra) -> Outcome {
                 continue;
             };
             for &errno in errors {
-                let judged = run(Some(Fault { process, call, errno })).and_then(|traced| {
+                let judged = run(Some(Fault { process, call, number: *number, errno })).and_then(|traced| {
                     tried += usize::from(traced.faulted);
                     told += usize::from(traced.out.status != 0);
                     judge(x, command, b, &traced, *number, &effect, nothing_is_left)
