@@ -141,7 +141,10 @@ fn number(text: &str, wanted: &Signature) -> Option<Result<Variant<'static>, Str
         Signature::U32 => whole::<u32>(text),
         Signature::I64 => whole::<i64>(text),
         Signature::U64 => whole::<u64>(text),
-        Signature::F64 => text.parse::<f64>().map(Variant::from).map_err(|_| format!("{text} is no number")),
+        Signature::F64 => {
+            let value = text.parse::<f64>().ok().filter(|value| !value.is_nan());
+            value.map(Variant::from).ok_or_else(|| format!("{text} is no number"))
+        }
         _ => return None,
     })
 }
