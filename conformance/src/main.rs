@@ -213,10 +213,12 @@ fn try_exec(args: &[String]) -> io::Result<std::convert::Infallible> {
             _ => return Err(bad(&"unknown circumstance")),
         }
     }
-    match args.get(at + 1) {
-        Some(program) => Err(Command::new(program).args(&args[at + 2..]).envs(variables).exec()),
-        None => Err(io::Error::other("no program")),
-    }
+    let Some(program) = args.get(at + 1) else { return Err(io::Error::other("no program")) };
+    let mut command = Command::new(program);
+    command.args(&args[at + 2..]).envs(variables);
+    // As where a runtime is executed without circumstances: a container keeps it busy for an instant.
+    let failed = |_| Some(command.exec()).filter(|e| e.kind() != io::ErrorKind::ExecutableFileBusy);
+    Err((0..1000).find_map(failed).unwrap_or_else(|| io::ErrorKind::ExecutableFileBusy.into()))
 }
 
 /// `UID:GID`, without capabilities and supplementary groups.
