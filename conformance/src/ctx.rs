@@ -275,9 +275,8 @@ pub(crate) enum Cut {
 
 impl<'a> Cmd<'a> {
     /// Circumstances, done in order by a helper process: `close=N`, `open=PATH` (lowest free descriptor, inherited),
-    /// `umask=OCTAL`, `cpu=N` (bound to it), `subreaper`, `traceme`, `oom=N`, `proc` (mounts one on /proc), `session` (a new one; standard input is its
-    /// terminal),
-    /// `pid-in=VARIABLE` (its own pid, in the environment).
+    /// `umask=OCTAL`, `cpu=N` (bound to it), `subreaper`, `traceme`, `oom=N`, `proc` (mounts one on /proc), `session` (a new
+    /// one; standard input is its terminal), `pid-in=VARIABLE` (its own pid, in the environment).
     pub(crate) fn with<S: Into<String>>(mut self, ops: impl IntoIterator<Item = S>) -> Cmd<'a> {
         self.with.extend(ops.into_iter().map(Into::into));
         self

@@ -169,8 +169,8 @@ fn resume(result: nix::Result<()>) -> Result<(), Stop> {
 fn at_call(pid: Pid, process: &mut Followed, fault: Option<Fault>, traced: &mut Traced) -> Result<(), Stop> {
     // Somebody may have killed it since it stopped.
     let Ok(info) = ptrace::syscall_info(pid) else { return Ok(()) };
-    let Ok(mut registers) = ptrace::getregs(pid) else { return Ok(()) };
     if info.op == libc::PTRACE_SYSCALL_INFO_ENTRY {
+        let Ok(mut registers) = ptrace::getregs(pid) else { return Ok(()) };
         let calls = &mut traced.calls[process.index];
         calls.push(registers.orig_rax);
         if registers.orig_rax == libc::SYS_execve.cast_unsigned() {
@@ -192,6 +192,7 @@ fn at_call(pid: Pid, process: &mut Followed, fault: Option<Fault>, traced: &mut 
             resume(ptrace::setregs(pid, registers))?;
         }
     } else if let (true, Some(fault)) = (std::mem::take(&mut process.failing), fault) {
+        let Ok(mut registers) = ptrace::getregs(pid) else { return Ok(()) };
         registers.rax = i64::from(-(fault.errno as i32)).cast_unsigned();
         resume(ptrace::setregs(pid, registers))?;
     }

@@ -99,19 +99,20 @@ pub struct State {
 
 /// Whether nobody else could have written what is in the state directory.
 fn check_owner(directory: &Path, found: &fs::Metadata) -> Result<()> {
-    let untrusted = |why: String| {
-        let operation = format!("use state directory {}", directory.display());
-        Err(Error::new(ErrorKind::Untrusted, format!("{operation}: {why}")).with_operation(operation))
-    };
+    let operation = format!("use state directory {}", directory.display());
     if !found.is_dir() {
-        return Err(Error::system(format!("use state directory {}", directory.display()), sys::Errno(libc::ENOTDIR)));
+        return Err(Error::system(operation, sys::Errno(libc::ENOTDIR)));
     }
+    let untrusted = |why: String| {
+        let text = format!("{operation}: permission denied: {why}");
+        Err(Error::new(ErrorKind::Untrusted, text).with_operation(operation.clone()))
+    };
     if found.uid() != 0 && found.uid() != sys::geteuid() {
-        return untrusted(format!("permission denied: it belongs to uid {}", found.uid()));
+        return untrusted(format!("it belongs to uid {}", found.uid()));
     }
     // Also with the sticky bit: whoever makes a directory there has made a container.
     if found.mode() & 0o002 != 0 {
-        return untrusted(format!("permission denied: everybody may write to it (mode {:04o})", found.mode() & 0o7777));
+        return untrusted(format!("everybody may write to it (mode {:04o})", found.mode() & 0o7777));
     }
     Ok(())
 }

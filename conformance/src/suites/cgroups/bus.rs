@@ -139,11 +139,7 @@ fn has_deadline(x: &Ctx) -> Outcome {
 
 /// A container that may have fifty processes.
 fn limited(x: &Ctx) -> Result<Live, Stop> {
-    if x.job.v2 {
-        x.needs_v2("pids")?;
-    } else {
-        x.needs_v1("pids")?;
-    }
+    x.needs("pids")?;
     x.live(|c| c["linux"]["resources"]["pids"] = json!({"limit": 50}))
 }
 

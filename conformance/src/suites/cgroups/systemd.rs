@@ -351,11 +351,7 @@ fn life() -> Vec<Case> {
             if x.job.v2 { eq("failed writes", result.pointer("/result/failed"), Some(&json!(0))) } else { Ok(()) }
         }),
         case("reload/update", "a daemon-reload does not revert an update", |x| {
-            if x.job.v2 {
-                x.needs_v2("pids")?;
-            } else {
-                x.needs_v1("pids")?;
-            }
+            x.needs("pids")?;
             let live = x.live(|c| c["linux"]["resources"]["pids"] = json!({"limit": 50}))?;
             x.rt(["update", "--pids-limit", "60", &live.id])?.ok()?;
             let file = x.cgroup(&live.id, "pids").join("pids.max");
@@ -416,11 +412,7 @@ fn life() -> Vec<Case> {
             x.rt(["delete", &live.id])?.ok().map(drop)
         }),
         case("unit/out-of-memory", "a unit that failed for memory is not left behind", |x| {
-            if x.job.v2 {
-                x.needs_v2("memory")?;
-            } else {
-                x.needs_v1("memory")?;
-            }
+            x.needs("memory")?;
             let b = x.bundle(|c| {
                 args(c, "eat 67108864");
                 c["linux"]["resources"]["memory"] = json!({"limit": 16 << 20, "swap": 16 << 20});

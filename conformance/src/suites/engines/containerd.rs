@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::{
-    Terminal, compared_log, complaints, daemon, engine, knob, namespace_of, prepare, reference, sized, tool, until,
+    Terminal, compared_log, complaints, daemon, engine, knob, namespace_of, prepare, reference, sized, staged, tool,
+    until,
 };
 use crate::ctx::{Cmd, Ctx, Driver, Out, Outcome, Stop, contains, ensure, eq, fail, skip};
 use crate::fixture::{Fixture, slice};
@@ -216,15 +217,11 @@ fn with(
     checks: &'static str,
     run: impl Fn(&Containerd<'_>) -> Outcome + Send + Sync + 'static,
 ) -> Case {
-    let mut case = Case::new("engines", format!("{}/{name}", fixture.name), checks, move |x| {
-        let Some(stage) = &x.job.stage else { return fail("harness: no fixture") };
-        let c = Containerd::of(x, stage.dir.clone())?;
+    staged(fixture, name, checks, move |x, dir| {
+        let c = Containerd::of(x, dir)?;
         let outcome = run(&c);
-        let tidied = c.tidy();
-        outcome.and(tidied)
-    });
-    case.fixture = Some(fixture);
-    case
+        outcome.and(c.tidy())
+    })
 }
 
 /// `ctr run --rm OPTIONS sh -c SCRIPT` and all that it prints: name, options, script, output.

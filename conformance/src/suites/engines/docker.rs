@@ -10,7 +10,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{
-    Terminal, cgroup_of, compared_log, complaints, daemon, engine, namespace_of, prepare, reference, sized, until,
+    Terminal, cgroup_of, compared_log, complaints, daemon, engine, namespace_of, prepare, reference, sized, staged,
+    until,
 };
 use crate::ctx::{Cmd, Ctx, Driver, Out, Outcome, Stop, contains, ensure, eq, fail, skip};
 use crate::fixture::{Fixture, slice};
@@ -196,15 +197,11 @@ fn with(
     always: &'static str,
     run: impl Fn(&Docker<'_>) -> Outcome + Send + Sync + 'static,
 ) -> Case {
-    let mut case = Case::new("engines", format!("{}/{name}", fixture.name), checks, move |x| {
-        let Some(stage) = &x.job.stage else { return fail("harness: no fixture") };
-        let d = Docker::of(x, stage.dir.clone(), always);
+    staged(fixture, name, checks, move |x, dir| {
+        let d = Docker::of(x, dir, always);
         let outcome = run(&d);
-        let tidied = d.tidy();
-        outcome.and(tidied)
-    });
-    case.fixture = Some(fixture);
-    case
+        outcome.and(d.tidy())
+    })
 }
 
 fn case(name: &str, checks: &'static str, run: impl Fn(&Docker<'_>) -> Outcome + Send + Sync + 'static) -> Case {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::ctx::{Cmd, Ctx, Outcome, Stop, ensure, fail, patience, reap, skip, wait_fd};
+use crate::fixture::Fixture;
 use crate::frame::Case;
 
 /// Time limit of a case: engines are slow on a busy machine.
@@ -55,6 +56,21 @@ fn engine<'a, S: AsRef<std::ffi::OsStr>>(
     let (home, tmp, docker) = (at("home"), at("tmp"), format!("unix://{}", at("docker.sock")));
     let env = [("PATH", path.as_str()), ("HOME", &home), ("TMPDIR", &tmp), ("DOCKER_HOST", &docker)];
     Ok(x.program(&tool(program)?, args).env(&env))
+}
+
+/// A case of an engine that a fixture runs. `run` is given the fixture's directory, and tidies up whatever became of it.
+fn staged(
+    fixture: &'static Fixture,
+    name: &str,
+    checks: &'static str,
+    run: impl Fn(&Ctx, PathBuf) -> Outcome + Send + Sync + 'static,
+) -> Case {
+    let mut case = Case::new("engines", format!("{}/{name}", fixture.name), checks, move |x| match &x.job.stage {
+        Some(stage) => run(x, stage.dir.clone()),
+        None => fail("harness: no fixture"),
+    });
+    case.fixture = Some(fixture);
+    case
 }
 
 /// What every fixture has: the directories, the loopback interface, a user `probe` with subordinate ids, and the image's

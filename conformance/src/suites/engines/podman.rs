@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Terminal, engine, namespace_of, no_worse, prepare, reference, sized, tool, until};
+use super::{Terminal, engine, namespace_of, no_worse, prepare, reference, sized, staged, tool, until};
 use crate::ctx::{Cmd, Ctx, Driver, Out, Outcome, Stop, contains, ensure, eq, fail, patience, skip};
 use crate::fixture::{Fixture, slice};
 use crate::frame::Case;
@@ -183,15 +183,11 @@ fn with(
     checks: &'static str,
     run: impl Fn(&Podman<'_>) -> Outcome + Send + Sync + 'static,
 ) -> Case {
-    let mut case = Case::new("engines", format!("{}/{name}", fixture.name), checks, move |x| {
-        let Some(stage) = &x.job.stage else { return fail("harness: no fixture") };
-        let p = Podman::of(x, stage.dir.clone());
+    staged(fixture, name, checks, move |x, dir| {
+        let p = Podman::of(x, dir);
         let outcome = run(&p);
-        let tidied = p.tidy();
-        outcome.and(tidied)
-    });
-    case.fixture = Some(fixture);
-    case
+        outcome.and(p.tidy())
+    })
 }
 
 fn case(name: &str, checks: &'static str, run: impl Fn(&Podman<'_>) -> Outcome + Send + Sync + 'static) -> Case {
