@@ -752,7 +752,12 @@ impl Ctx {
         self.job.dir.join(format!("{name}.{}", self.count.get()))
     }
 
-    fn evidence(&self, text: &str) {
+    /// Notes what is about to be asked of a daemon, where a hang is said to be.
+    pub(crate) fn asks(&self, what: &str) {
+        note(what);
+    }
+
+    pub(crate) fn evidence(&self, text: &str) {
         self.trail.borrow_mut().push(text.to_owned());
     }
 

@@ -20,27 +20,59 @@ static CONTAINERD: Fixture = Fixture { name: "containerd", start };
 static LOG: Fixture = Fixture { name: "containerd-log", start };
 
 /// The name that the image has.
-const IMAGE: &str = "example.test/box:1";
+pub(super) const IMAGE: &str = "example.test/box:1";
+
+/// What the image executes where nothing else is asked for: it ends at SIGTERM, and reaps what is orphaned meanwhile.
+pub(super) const IDLE: &str = "trap 'exit 0' TERM; while :; do sleep 1000 & wait; done";
 
 fn start(x: &Ctx) -> Outcome {
-    prepare(x)?;
-    let dir = &x.job.dir;
-    let at = |name: &str| dir.join(name).to_string_lossy().into_owned();
-    let config = format!(
-        "version = 2\nroot = {:?}\nstate = {:?}\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\", \"io.containerd.internal.v1.opt\"]\n\
-         [grpc]\naddress = {:?}\n[ttrpc]\naddress = {:?}\n",
-        at("root"),
-        at("state"),
-        at("c.sock"),
-        at("c.sock.ttrpc")
-    );
-    fs::write(dir.join("config.toml"), config)?;
     // Containers are in cgroups named after the namespace.
-    fs::write(dir.join("namespace"), x.job.tag.trim_end_matches('-'))?;
-    let c = Containerd::of(x, dir.clone())?;
-    daemon(x, "containerd", &["--config", &at("config.toml")], || Ok(c.go("version")?.status == 0))?;
-    archive(x)?;
-    c.words(&["images", "import", "--snapshotter", "overlayfs", &at("archive.tar")])?.ok().map(drop)
+    let disabled = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"];
+    Service { namespace: x.job.tag.trim_end_matches('-'), disabled: &disabled, tables: "", kept: false }.start(x)
+}
+
+/// A containerd that a fixture runs.
+pub(super) struct Service<'a> {
+    /// Where the image is.
+    pub namespace: &'a str,
+    /// Plugins that do not run.
+    pub disabled: &'a [&'a str],
+    /// What its configuration ends with.
+    pub tables: &'a str,
+    /// Whether it is started again whenever it ended.
+    pub kept: bool,
+}
+
+impl Service<'_> {
+    /// Starts it, with the image; its socket is `c.sock` of the fixture's directory.
+    pub(super) fn start(&self, x: &Ctx) -> Outcome {
+        prepare(x)?;
+        let dir = &x.job.dir;
+        let at = |name: &str| dir.join(name).to_string_lossy().into_owned();
+        let file = at("config.toml");
+        let config = format!(
+            "version = 2\nroot = {:?}\nstate = {:?}\ndisabled_plugins = {:?}\n\
+             [grpc]\naddress = {:?}\n[ttrpc]\naddress = {:?}\n{}",
+            at("root"),
+            at("state"),
+            self.disabled,
+            at("c.sock"),
+            at("c.sock.ttrpc"),
+            self.tables
+        );
+        fs::write(&file, config)?;
+        fs::write(dir.join("namespace"), self.namespace)?;
+        tool("containerd")?;
+        let c = Containerd::of(x, dir.clone())?;
+        let answers = || Ok(c.go("version")?.status == 0);
+        if self.kept {
+            daemon(x, "sh", &["-c", "while :; do containerd --config \"$1\"; done", "sh", &file], answers)?;
+        } else {
+            daemon(x, "containerd", &["--config", &file], answers)?;
+        }
+        archive(x)?;
+        c.words(&["images", "import", "--snapshotter", "overlayfs", &at("archive.tar")])?.ok().map(drop)
+    }
 }
 
 /// The sha256 of a file, as text.
@@ -69,7 +101,7 @@ fn archive(x: &Ctx) -> Outcome {
     let config = written(json!({
         "architecture": if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" },
         "os": "linux",
-        "config": {"Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["sh"]},
+        "config": {"Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["sh", "-c", IDLE]},
         "rootfs": {"type": "layers", "diff_ids": [layer.0]}
     }))?;
     let manifest = written(json!({
@@ -169,7 +201,7 @@ impl<'a> Containerd<'a> {
     }
 
     fn idle(&self, options: &str) -> Result<String, Stop> {
-        self.up(options, "trap 'exit 0' TERM; while :; do sleep 1000 & wait; done")
+        self.up(options, IDLE)
     }
 
     /// `tasks exec --exec-id .. ID sh -c SCRIPT` to its end.

@@ -1,6 +1,7 @@
 //! Real engines with the runtime in runc's place: what their users see.
 
 mod containerd;
+mod cri;
 mod docker;
 mod podman;
 
@@ -26,6 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) fn cases() -> Vec<Case> {
     let mut all = docker::cases();
     all.extend(containerd::cases());
+    all.extend(cri::cases());
     all.extend(podman::cases());
     for c in &mut all {
         // With `--full`, 200 containers at once; and a life with each of two runtimes.
