@@ -16,6 +16,7 @@ mod report;
 mod suites;
 mod systemd;
 mod user;
+mod userland;
 mod vm;
 
 use std::collections::HashMap;
@@ -102,8 +103,13 @@ struct Options {
     /// need be. Runtimes with a slash are brought into it, others are those of the machine
     #[arg(long, value_name = "DIR")]
     vm: Option<PathBuf>,
-    /// Debian's suite in the machine: sid or trixie
-    #[arg(long, default_value = "sid", requires = "vm")]
+    /// Run in the file system of the virtual machine's image, which is kept in this directory and made if need be, on this
+    /// machine's kernel: Debian's current engines and systemd at native speed, with the controllers that are here.
+    /// Runtimes with a slash are brought into it, others are those of the image
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["vm", "runtime_tools"])]
+    userland: Option<PathBuf>,
+    /// Debian's suite in the image: sid or trixie
+    #[arg(long, default_value = "sid")]
     vm_release: String,
     /// How the machine's processor is made
     #[arg(long, value_enum, default_value_t = vm::Accel::Tcg, requires = "vm")]
@@ -143,6 +149,7 @@ fn main() -> ExitCode {
         Some("__boot") => booted::boot(&args[2..]),
         Some("__first") => booted::first(&args[2..]),
         Some("__booted") => booted::inside(&args[2..]),
+        Some("__userland") => userland::enter(&args[2..]),
         Some("__within") => fixture::within(&args[2], &args[3..]),
         Some("__inner") => frame::inner(&args[2]),
         Some("__hold") => fixture::hold(&args[2], &suites::all(None)),
@@ -439,11 +446,14 @@ fn run_here(options: &Options, cases: &[&Case], names: &[&str], scratch: &Path) 
 /// Labels of the runtimes, and `verdicts[case][runtime]`.
 type Outcome = (Vec<String>, Vec<Vec<Verdict>>);
 
-/// What the harness in the machine is told, but for the runtimes.
+/// What the harness in the image's file system is told, but for the runtimes.
 fn passed_on(options: &Options) -> Vec<String> {
     let mut args = vec!["--stream".to_owned()];
-    let slow = options.slow.unwrap_or_else(|| vm::slowness(options.vm_accel));
-    args.extend([format!("--slow={slow}"), format!("--jobs={}", options.jobs)]);
+    let usual = if options.vm.is_some() { vm::slowness(options.vm_accel) } else { 1 };
+    args.extend([format!("--slow={}", options.slow.unwrap_or(usual)), format!("--jobs={}", options.jobs)]);
+    if options.v2 {
+        args.push("--v2".to_owned());
+    }
     if options.driver == Driver::Systemd {
         args.push("--driver=systemd".to_owned());
     }
@@ -484,6 +494,30 @@ fn run_in_vm(
     if options.shell {
         return machine.shell(io::stdin().is_terminal()).map(Err);
     }
+    listen(options, cases, names, &inside, |args, hear| machine.conformance(args, hear)).map(Ok)
+}
+
+/// Runs the cases in the file system of a machine's image.
+fn run_in_userland(
+    options: &Options,
+    dir: &Path,
+    cases: &[&Case],
+    names: &[&str],
+    scratch: &Path,
+) -> Result<Outcome, Stop> {
+    let disk = vm::build(&std::path::absolute(dir)?, &options.vm_release)?;
+    let (payload, inside) = vm::payload(names, scratch)?;
+    listen(options, cases, names, &inside, |args, hear| userland::conformance(&disk, &payload, scratch, args, hear))
+}
+
+/// Has `run` execute the harness elsewhere, where the runtimes are called `inside`, and judges the verdicts that it prints.
+fn listen(
+    options: &Options,
+    cases: &[&Case],
+    names: &[&str],
+    inside: &[String],
+    run: impl FnOnce(&[String], &mut dyn FnMut(&str) -> ctx::Outcome) -> ctx::Outcome,
+) -> Result<Outcome, Stop> {
     let mut args = passed_on(options);
     for (i, words) in inside.iter().enumerate() {
         args.push(format!("--{}={words}", if i == 0 { "runtime" } else { "against" }));
@@ -491,7 +525,7 @@ fn run_in_vm(
     let index: HashMap<String, usize> = cases.iter().enumerate().map(|(i, c)| (c.path(), i)).collect();
     let mut verdicts: Vec<Vec<Option<Verdict>>> = vec![vec![None; names.len()]; cases.len()];
     let mut audience = None;
-    let ended = machine.conformance(&args, |line| {
+    let ended = run(&args, &mut |line| {
         match (serde_json::from_str(line)?, &audience) {
             (Message::Runtimes(versions), _) => audience = Some(Audience::new(options, cases, names, versions)?),
             (Message::Verdict { case, runtime, verdict }, Some(audience)) => {
@@ -505,7 +539,7 @@ fn run_in_vm(
         Ok(())
     });
     let Some(audience) = audience else {
-        return ended.and_then(|()| ctx::fail("the machine told no verdicts"));
+        return ended.and_then(|()| ctx::fail("no verdicts were told"));
     };
     let why = match ended {
         Ok(()) => "no verdict came".to_owned(),
@@ -519,7 +553,7 @@ fn run_in_vm(
         v.unwrap_or_else(|| Verdict { status: Status::Fail, reason: why.clone(), evidence, time: Duration::ZERO })
     };
     let verdicts = verdicts.into_iter().map(|row| row.into_iter().map(lost).collect()).collect();
-    Ok(Ok((audience.labels, verdicts)))
+    Ok((audience.labels, verdicts))
 }
 
 impl Options {
@@ -566,6 +600,8 @@ fn conduct(options: &Options) -> Result<u8, Stop> {
             Ok(outcome) => outcome,
             Err(status) => return Ok(status),
         }
+    } else if let Some(dir) = &options.userland {
+        run_in_userland(options, dir, &cases, &names, &scratch.0)?
     } else {
         ctx::slow_down(options.slow.unwrap_or(1).max(1));
         if options.driver == Driver::Systemd && !systemd::is_running() {
@@ -591,6 +627,9 @@ fn setting(options: &Options) -> String {
     let mut words = Vec::new();
     if options.vm.is_some() {
         words.push(format!("virtual machine, Debian {}", options.vm_release));
+    }
+    if options.userland.is_some() {
+        words.push(format!("engines of Debian {}", options.vm_release));
     }
     words.push(if options.v2() { "cgroup v2" } else { "cgroup v1 or hybrid" }.to_owned());
     if options.driver == Driver::Systemd {

@@ -8,7 +8,6 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -22,8 +21,8 @@ use crate::ctx::{Stop, fail};
 /// What makes the image; the executable brings it along.
 const BUILD: &str = include_str!("../vm/build");
 
-/// Where the guest finds this executable, and the runtimes that come from outside.
-const HOME: &str = "/opt/conformance";
+/// Where this executable is in the image's file system, and the runtimes that come from outside.
+pub(crate) const HOME: &str = "/opt/conformance";
 
 /// How qemu runs the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -71,7 +70,7 @@ enum Event {
     Late,
 }
 
-/// A runtime as the guest is to call it: `words` is the path and its flags. What has a slash is brought into the guest.
+/// A runtime as it is to be called there: `words` is the path and its flags. What has a slash is brought along.
 fn runtime(index: usize, words: &str, payload: &Path) -> Result<String, Stop> {
     let (path, flags) = words.split_once(' ').map_or((words, ""), |(p, f)| (p, f.trim()));
     if !path.contains('/') {
@@ -80,25 +79,33 @@ fn runtime(index: usize, words: &str, payload: &Path) -> Result<String, Stop> {
     let name = Path::new(path).file_name().unwrap_or_default().to_string_lossy();
     let dir = payload.join(index.to_string());
     fs::create_dir_all(&dir)?;
-    let source = fs::canonicalize(path).or_else(|e| fail(format!("no runtime at {path}: {e}")))?;
-    symlink(source, dir.join(&*name))?;
+    fs::copy(path, dir.join(&*name)).or_else(|e| fail(format!("no runtime at {path}: {e}")))?;
     Ok(format!("{HOME}/{index}/{name} {flags}").trim_end().to_owned())
 }
 
-/// Makes the image if it is missing or was made by another script.
-fn build(wanted: &Wanted) -> Result<(), Stop> {
-    fs::create_dir_all(wanted.dir)?;
-    let script = wanted.dir.join("build");
+/// What is brought along, in a directory that is to be [`HOME`]: this executable and the `runtimes`; and their words there.
+pub(crate) fn payload(runtimes: &[&str], scratch: &Path) -> Result<(PathBuf, Vec<String>), Stop> {
+    let payload = scratch.join("payload");
+    fs::create_dir_all(&payload)?;
+    fs::copy(std::env::current_exe()?, payload.join("conformance"))?;
+    let inside = runtimes.iter().enumerate().map(|(i, r)| runtime(i, r, &payload)).collect::<Result<Vec<_>, Stop>>()?;
+    Ok((payload, inside))
+}
+
+/// Makes the image if it is missing or was made by another script, and returns its disk.
+pub(crate) fn build(dir: &Path, release: &str) -> Result<PathBuf, Stop> {
+    fs::create_dir_all(dir)?;
+    let script = dir.join("build");
     if fs::read_to_string(&script).ok().as_deref() != Some(BUILD) {
         fs::write(&script, BUILD)?;
     }
-    let status = Command::new("bash").arg(&script).arg(wanted.dir).arg(wanted.release).stdin(Stdio::null()).status()?;
-    if status.success() { Ok(()) } else { fail(format!("the image could not be built ({status})")) }
+    let status = Command::new("bash").arg(&script).arg(dir).arg(release).stdin(Stdio::null()).status()?;
+    if status.success() { Ok(dir.join("disk.img")) } else { fail(format!("the image could not be built ({status})")) }
 }
 
 /// Boots the machine with this executable and the `runtimes` in it; returns it with the runtimes' words in the guest.
 pub(crate) fn boot(wanted: &Wanted, runtimes: &[&str], scratch: &Path) -> Result<(Machine, Vec<String>), Stop> {
-    build(wanted)?;
+    let disk = build(wanted.dir, wanted.release)?;
     // From here on asked to end means powered off first.
     let mut mask = SigSet::empty();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
@@ -107,17 +114,14 @@ pub(crate) fn boot(wanted: &Wanted, runtimes: &[&str], scratch: &Path) -> Result
     mask.thread_block()?;
     let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
 
-    let payload = scratch.join("payload");
-    fs::create_dir_all(&payload)?;
-    symlink(std::env::current_exe()?, payload.join("conformance"))?;
-    let inside = runtimes.iter().enumerate().map(|(i, r)| runtime(i, r, &payload)).collect::<Result<Vec<_>, Stop>>()?;
+    let (payload, inside) = payload(runtimes, scratch)?;
     let tar = scratch.join("payload.tar");
-    let status = Command::new("tar").arg("-chf").arg(&tar).arg("-C").arg(&payload).arg(".").status()?;
+    let status = Command::new("tar").arg("-cf").arg(&tar).arg("-C").arg(&payload).arg(".").status()?;
     if !status.success() {
         return fail("tar failed");
     }
 
-    let (disk, key) = (wanted.dir.join("disk.img"), wanted.dir.join("key"));
+    let key = wanted.dir.join("key");
     let console = scratch.join("console.log");
     let log = scratch.join("qemu.log");
     // Free now; that somebody else takes it before qemu does is told by qemu.

@@ -428,7 +428,8 @@ pub(crate) fn cases() -> Vec<Case> {
     all
 }
 
-/// Complaints that dockerd 20.10 and containerd 1.6 have with runc too, in the cases of this file: `docker-log/beside` compares.
+/// Complaints that dockerd 20.10 with containerd 1.6, and 28 with 2.1, have with runc too, in the cases of this file:
+/// `docker-log/beside` compares.
 const ALLOWED: &[&str] = &[
     "Your kernel does not support",
     "containerd config version",
@@ -438,6 +439,9 @@ const ALLOWED: &[&str] = &[
     "returned error: ",
     "Error running exec",
     "Error setting up exec command",
+    "did not complete successfully: exit code",
+    // BuildKit, of a RUN that has ended already.
+    "failed to read oom_kill event",
     // After every container that cannot be created.
     "cleanup: failed to delete container from containerd: no such container",
     "copy shim log",
@@ -449,17 +453,34 @@ const ALLOWED: &[&str] = &[
     "failed to remove runc container",
     // After the removal of a paused one.
     "Cannot unpause container",
+    "cannot unpause container",
     "resuming exited container from paused state",
+    // dockerd 28, of a container that ends while it is looked at, stopped or removed.
+    "copy stream failed",
+    "warnings while cleaning up dead shim",
+    "failed to delete process",
+    "cgroups: epoll wait",
+    "failed to add inotify watch",
+    "ShouldRestart failed",
+    "is already in progress",
+    // dockerd 28 looks for a bridge's ports in a /sys of another network namespace.
+    "Failed to open port state file",
+    "Failed to read stp_state file",
+    "Configuration migrated from version",
 ];
 
 /// What comes by chance, or with the machine, whichever the runtime.
 const CHANCE: &[&str] = &[
     "Your kernel does not support",
     "stream copy error: reading from a closed fifo",
+    "copy stream failed",
+    "cgroups: epoll wait",
+    "failed to add inotify watch",
     // Exit status 255 is the shim's own, for a child that somebody else has waited for.
     "failed to remove runc container",
     // When a paused container is removed: the shim says so, or the runtime, whichever hears first that it is gone.
     "Cannot unpause container",
+    "cannot unpause container",
     "resuming exited container from paused state",
 ];
 
@@ -1127,8 +1148,7 @@ fn terminals() -> Vec<Case> {
             let (_, cmd) = d.run_cmd("--rm -it", &["sh", "-c", &script])?;
             let mut t = Terminal::start(cmd, 33, 77)?;
             t.expect("sized\r\n")?;
-            t.resize(44, 88)?;
-            t.expect("resized\r\n")?;
+            t.resize(44, 88, "resized\r\n")?;
             t.expect("/dev/pts/0")?;
             t.send("hello\r")?;
             t.expect("got hello")?;
@@ -1167,8 +1187,7 @@ fn terminals() -> Vec<Case> {
             let cmd = d.cmd(&["exec", "-it", &name, "sh", "-c", &script])?;
             let mut t = Terminal::start(cmd, 33, 77)?;
             t.expect("sized\r\n")?;
-            t.resize(44, 88)?;
-            t.expect("resized\r\n")?;
+            t.resize(44, 88, "resized\r\n")?;
             eq("exit status", t.end()?, 8)
         }),
         case("tty/attach", "run -dit, attach, detach keys, attach again", |d| {

@@ -91,8 +91,9 @@ fn prepare(x: &Ctx) -> Outcome {
         let old = fs::read_to_string(file).unwrap_or_default();
         Ok(fs::write(file, format!("{old}{line}\n"))?)
     };
-    append("/etc/passwd", "probe:x:1999:1999::/:/bin/sh")?;
-    append("/etc/group", "probe:x:1999:")?;
+    // libsubid of shadow 4.17 looks for the owner of a range among the users.
+    append("/etc/passwd", "probe:x:1999:1999::/:/bin/sh\ncontainers:x:1998:1998::/:/bin/sh")?;
+    append("/etc/group", "probe:x:1999:\ncontainers:x:1998:")?;
     for file in ["/etc/subuid", "/etc/subgid"] {
         append(file, "probe:200000:65536\ncontainers:300000:655360")?;
     }
@@ -191,9 +192,23 @@ impl Terminal {
         Ok(Terminal { master: started.master, pid: started.child.id(), seen: String::new(), passed: 0 })
     }
 
-    fn resize(&self, rows: u16, columns: u16) -> Outcome {
+    fn size(&self, rows: u16, columns: u16) -> Outcome {
         let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         Ok(rustix::termios::tcsetwinsize(&self.master, size)?)
+    }
+
+    /// Changes the size, and expects the `text` that tells that the program has seen it. A client passes the first size on
+    /// before it listens for others, so what it may have missed is said again.
+    fn resize(&mut self, rows: u16, columns: u16, text: &str) -> Outcome {
+        let end = Instant::now() + patience(PATIENCE);
+        loop {
+            self.size(rows, columns)?;
+            let seen = self.shows(text, Instant::now() + patience(PATIENCE) / 30);
+            if seen.is_ok() || Instant::now() > end {
+                return seen;
+            }
+            self.size(rows + 1, columns)?;
+        }
     }
 
     fn send(&mut self, text: &str) -> Outcome {
@@ -202,7 +217,11 @@ impl Terminal {
 
     /// Reads until the terminal shows `text` after what was expected before.
     fn expect(&mut self, text: &str) -> Outcome {
-        let end = Instant::now() + patience(PATIENCE);
+        self.shows(text, Instant::now() + patience(PATIENCE))
+    }
+
+    /// As [`Terminal::expect`], until `end`.
+    fn shows(&mut self, text: &str, end: Instant) -> Outcome {
         loop {
             if let Some(at) = self.seen[self.passed..].find(text) {
                 self.passed += at + text.len();
