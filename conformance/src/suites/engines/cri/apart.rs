@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use k8s_cri::v1::security_profile::ProfileType;
@@ -312,14 +313,24 @@ pub(super) fn cases() -> Vec<Case> {
                 return skip("this containerd makes none with this runtime");
             }
             let ids = vec![IdMapping { host_id: 400_000, container_id: 0, length: 65536 }];
-            let users = UserNamespace { mode: NamespaceMode::Pod.into(), uids: ids.clone(), gids: ids };
+            let users = UserNamespace { mode: NamespaceMode::Pod.into(), uids: ids.clone(), gids: ids.clone() };
             let options = NamespaceOption { userns_options: Some(users), ..namespaces() };
             let (pod, id, pid) = sharing(c, &options)?;
             same("user", &pid, &c.pod_pid(&pod.id)?)?;
-            let map = c.get(&id, "tr -s ' ' </proc/self/uid_map; id -u; stat -c %u /bin/busybox; touch /data/x && hostname of-the-container || echo refused")?;
-            eq("inside", map.as_str(), "0 400000 65536\n0\n0")?;
+            let map = c.get(&id, "tr -s ' ' </proc/self/uid_map; id -u; stat -c %u /bin/busybox; touch /data/x && stat -c %u /data/x; dd if=/dev/zero of=/proc/sys/kernel/hostname 2>/dev/null || echo refused")?;
+            eq("inside", map.as_str(), "0 400000 65536\n0\n0\n0\nrefused")?;
             let uid = fs::read_to_string(format!("/proc/{pid}/status"))?;
-            ensure(uid.contains("Uid:\t400000\t400000"), uid)
+            ensure(uid.contains("Uid:\t400000\t400000"), uid)?;
+            // A volume belongs to the same ids inside and outside.
+            let dir = c.x.fresh("volume");
+            fs::create_dir(&dir)?;
+            let volume = Mount { uid_mappings: ids.clone(), gid_mappings: ids, ..bind(&dir, "/volume") };
+            let out = c.sh(&pod, "touch /volume/made && stat -c %u /volume /volume/made", |c| {
+                security(c).namespace_options = Some(options.clone());
+                c.mounts.push(volume);
+            })?;
+            eq("owners inside", out.exits(0)?.stdout.as_str(), "0\n0\n")?;
+            eq("owner outside", fs::metadata(dir.join("made"))?.uid(), 0)
         }),
         case("mount/bind", "files of the host, to be written and only to be read", |c| {
             let dir = c.x.fresh("dir");
@@ -330,6 +341,26 @@ pub(super) fn cases() -> Vec<Case> {
             let out = c.sh(&c.pod()?, script, |c| c.mounts = mounts)?.exits(0)?;
             eq("output", out.stdout.as_str(), "of the host\nof the host\nof the host\nrefused\nrefused\n")?;
             eq("made", fs::read_to_string(dir.join("made"))?.as_str(), "made\n")
+        }),
+        case("mount/kubelet", "what every container of kubelet's has, below directories that the image lacks and may not be written", |c| {
+            let (log, hosts, secrets) = (c.x.fresh("log"), c.x.fresh("hosts"), c.x.fresh("secrets"));
+            fs::write(&log, "")?;
+            fs::write(&hosts, "127.0.0.1 of-kubelet\n")?;
+            fs::create_dir(&secrets)?;
+            fs::write(secrets.join("token"), "secret\n")?;
+            let at = "/var/run/secrets/kubernetes.io/serviceaccount";
+            let mounts = vec![
+                bind(&log, "/dev/termination-log"),
+                bind(&hosts, "/etc/hosts"),
+                Mount { readonly: true, ..bind(&secrets, at) },
+            ];
+            let script = format!("cat /etc/hosts {at}/token; echo why >/dev/termination-log; touch /var/x {at}/x 2>/dev/null || echo refused");
+            let out = c.sh(&c.pod()?, &script, |c| {
+                c.mounts = mounts;
+                security(c).readonly_rootfs = true;
+            })?;
+            eq("output", out.exits(0)?.stdout.as_str(), "127.0.0.1 of-kubelet\nsecret\nrefused\n")?;
+            eq("termination log", fs::read_to_string(log)?.as_str(), "why\n")
         }),
         case("mount/propagation", "what the host mounts later comes to the container, where it is asked for", |c| {
             let shared = Shared::at(c.x.fresh("shared"))?;

@@ -12,7 +12,7 @@ use k8s_cri::v1::image_service_client::ImageServiceClient;
 use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 use k8s_cri::v1::{
     ContainerConfig, ContainerFilter, ContainerMetadata, ContainerState, ContainerStatus, ContainerStatusRequest,
-    CreateContainerRequest, ExecSyncRequest, ExecSyncResponse, ImageSpec, LinuxContainerConfig,
+    CreateContainerRequest, ExecSyncRequest, ExecSyncResponse, ImageSpec, ImageStatusRequest, LinuxContainerConfig,
     LinuxContainerResources, LinuxContainerSecurityContext, LinuxPodSandboxConfig, LinuxSandboxSecurityContext,
     ListContainersRequest, NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata, PodSandboxStatus,
     PodSandboxStatusRequest, RemoveContainerRequest, RemovePodSandboxRequest, RunPodSandboxRequest,
@@ -159,7 +159,7 @@ impl<'a> Cri<'a> {
     /// Whether containerd's CRI plugin knows the image.
     pub(super) fn has_image(&self) -> Result<bool, Stop> {
         let mut images = ImageServiceClient::new(self.channel.clone());
-        let request = k8s_cri::v1::ImageStatusRequest { image: Some(image()), ..Default::default() };
+        let request = ImageStatusRequest { image: Some(image()), ..Default::default() };
         match self.executor.block_on(images.image_status(request)) {
             Ok(answer) => Ok(answer.into_inner().image.is_some()),
             Err(status) if status.code() == tonic::Code::Unavailable => Ok(false),
@@ -381,8 +381,6 @@ impl<'a> Cri<'a> {
         let state = Path::new("/run/containerd/runc/k8s.io").join(id);
         ensure(!state.exists(), format_args!("left: {}", state.display()))?;
         eq("cgroups that are left", cgroups_named(id), Vec::<PathBuf>::new())?;
-        // It is the shim whose words hold the pod's id.
-        until("the end of the shim", || Ok(!commands().iter().any(|c| c.contains(id))))?;
         match self.x.job.driver {
             Driver::Systemd => until("the end of the unit", || Ok(Manager::System.units(id)?.is_empty())),
             Driver::Cgroupfs => Ok(()),
@@ -396,10 +394,11 @@ impl<'a> Cri<'a> {
     }
 }
 
-/// The command lines of all processes.
-fn commands() -> Vec<String> {
-    let Ok(dir) = fs::read_dir("/proc") else { return Vec::new() };
-    dir.flatten().filter_map(|e| fs::read_to_string(e.path().join("cmdline")).ok()).collect()
+/// Pid of the shim of a pod, whose words hold the pod's id.
+pub(super) fn shim(pod: &str) -> Option<String> {
+    let mut all = fs::read_dir("/proc").ok()?.flatten();
+    let found = all.find(|e| fs::read_to_string(e.path().join("cmdline")).is_ok_and(|words| words.contains(pod)))?;
+    Some(found.file_name().to_string_lossy().into_owned())
 }
 
 /// What a verbose status tells.

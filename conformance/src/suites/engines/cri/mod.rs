@@ -12,14 +12,15 @@ use std::fs;
 use std::path::Path;
 
 use k8s_cri::v1::{
-    ContainerConfig, ContainerState, ContainerStatusRequest, KeyValue, ListPodSandboxRequest, PodSandboxConfig,
-    PodSandboxFilter, PodSandboxState, RuntimeHandlerFeatures, StartContainerRequest, StatusRequest, VersionRequest,
+    CgroupDriver, ContainerConfig, ContainerState, ContainerStatusRequest, KeyValue, ListPodSandboxRequest,
+    PodSandboxConfig, PodSandboxFilter, PodSandboxState, RuntimeConfigRequest, RuntimeHandlerFeatures,
+    StartContainerRequest, StatusRequest, VersionRequest,
 };
 use serde_json::json;
 
 use super::containerd::{IDLE, IMAGE, Service};
 use super::{namespace_of, reference, staged, until};
-use crate::ctx::{Ctx, Driver, Outcome, Stop, contains, ensure, eq, skip};
+use crate::ctx::{Ctx, Driver, Outcome, Stop, contains, ensure, eq, fail, skip};
 use crate::fixture::Fixture;
 use crate::frame::Case;
 use client::{Cri, ask, log, refused};
@@ -80,6 +81,11 @@ fn serve(x: &Ctx, kept: bool) -> Outcome {
     let disabled = ["io.containerd.internal.v1.opt"];
     Service { namespace: "k8s.io", disabled: &disabled, tables: &tables, kept }.start(x)?;
     let cri = Cri::of(x, x.job.dir.clone())?;
+    if without_cgroups
+        && !ask!(cri, version(VersionRequest::default()))?.runtime_version.trim_start_matches('v').starts_with("1.")
+    {
+        return skip("containerd 2 gives pods shares of the processors, and there is no controller cpu here");
+    }
     until("the image in CRI", || cri.has_image())
 }
 
@@ -157,7 +163,35 @@ pub(crate) fn cases() -> Vec<Case> {
                 (true, true),
             )
         }),
+        case("version/cgroup-driver", "what containerd tells kubelet of who makes the cgroups", |c| {
+            let request = RuntimeConfigRequest {};
+            let answer = match c.call("runtime_config", |mut api| async move { api.runtime_config(request).await }) {
+                Err(status) if status.code() == tonic::Code::Unimplemented => {
+                    return skip("this containerd does not tell");
+                }
+                Err(status) => return fail(format!("runtime_config: {}", status.message())),
+                Ok(answer) => answer.linux.unwrap_or_default().cgroup_driver(),
+            };
+            let driver = match c.x.job.driver {
+                Driver::Cgroupfs => CgroupDriver::Cgroupfs,
+                Driver::Systemd => CgroupDriver::Systemd,
+            };
+            eq("driver", answer, driver)
+        }),
         case("pod/lifecycle", "a pod: run, status, list, stop, remove", pod_lifecycle),
+        case("pod/handler", "pods of two handlers side by side, as RuntimeClasses ask for", |c| {
+            reference(c.x)?;
+            for handler in ["tested", "reference", "tested"] {
+                c.handler.set(handler);
+                let pod = c.pod()?;
+                eq("handler", c.pod_status(&pod.id)?.0.runtime_handler.as_str(), handler)?;
+                c.sh(&pod, "exit 3", |_| {})?.exits(3)?;
+            }
+            c.handler.set("nosuch");
+            let config = c.pod_config()?;
+            let said = refused!(c, run_pod_sandbox(c.run_request(&config)))?;
+            contains("answer", said.message(), &["no runtime for \"nosuch\" is configured"])
+        }),
         case("container/lifecycle", "a container: create, start, status, list, stop, remove", container_lifecycle),
         case("container/status", "exit code, reason, times and both streams of a program's end", |c| {
             let pod = c.pod()?;
@@ -292,6 +326,7 @@ fn pod_lifecycle(c: &Cri<'_>) -> Outcome {
     // kubelet asks again and again.
     c.stop_pod(&pod.id)?;
     c.remove_pod(&pod.id)?;
+    until("the end of the shim", || Ok(client::shim(&pod.id).is_none()))?;
     ensure(listed()?.is_empty(), "a pod that was removed is listed")?;
     c.gone(&pod.id)?;
     c.gone(&id)?;
