@@ -159,6 +159,9 @@ pub(super) fn cases() -> Vec<Case> {
             // While containerd 2 is still about the shim it refuses; kubelet asks again.
             let request = RemovePodSandboxRequest { pod_sandbox_id: pod.id.clone() };
             let remove = |mut api: Api, request| async move { api.remove_pod_sandbox(request).await };
+            until("the end of its root", || {
+                Ok(!fs::read_to_string("/proc/self/mountinfo")?.contains(&format!("{}/rootfs", pod.id)))
+            })?;
             until("the removal", || Ok(c.call("remove_pod_sandbox", |api| remove(api, request.clone())).is_ok()))
         }),
         case("life/refused-pod", "nothing is left of a pod that can't be made", |c| {
