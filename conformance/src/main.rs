@@ -593,7 +593,7 @@ fn conduct(options: &Options) -> Result<u8, Stop> {
     let names: Vec<&str> = options.runtime.iter().chain(&options.against).map(String::as_str).collect();
     // /tmp is often a tmpfs whose devices and set-user-id programs do not work.
     let tmp = std::env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
-    let scratch = Scratch(tmp.join(format!("conformance-{}", std::process::id())));
+    let scratch = Scratch(tmp.join(format!("cf-{}", std::process::id())));
     fs::create_dir_all(&scratch.0)?;
     let (labels, verdicts) = if let Some(dir) = &options.vm {
         match run_in_vm(options, dir, &cases, &names, &scratch.0)? {

@@ -927,13 +927,22 @@ fn resources() -> Vec<Case> {
         case("cgroup/parent", "--cgroup-parent, and no cgroup of the runtime's own below", |d| {
             let Some(stage) = &d.x.job.stage else { return fail("no fixture") };
             let config: Value = serde_json::from_slice(&fs::read(stage.dir.join("daemon.json"))?)?;
-            let parent = format!("{}/below", config["cgroup-parent"].as_str().unwrap_or_default());
+            let given = config["cgroup-parent"].as_str().unwrap_or_default();
+            // The name of a slice says what it is below.
+            let parent = match d.x.job.driver {
+                Driver::Cgroupfs => format!("{given}/below"),
+                Driver::Systemd => format!("{}-below.slice", given.trim_end_matches(".slice")),
+            };
             let name = d.idle(&format!("--cgroup-parent {parent}"))?;
             let id = d.inspect(&name, "{{.Id}}")?;
             let pid = d.inspect(&name, "{{.State.Pid}}")?;
+            let own = match d.x.job.driver {
+                Driver::Cgroupfs => format!("{parent}/{id}"),
+                Driver::Systemd => format!("{given}/{parent}/docker-{id}.scope"),
+            };
             for controller in ["memory", "pids", "cpu", "devices", "freezer"] {
                 let dir = cgroup_of(&pid, controller)?;
-                ensure(dir.ends_with(&format!("{parent}/{id}")), format_args!("{controller}: {dir}"))?;
+                ensure(dir.ends_with(&own), format_args!("{controller}: {dir}"))?;
             }
             let dirs: Vec<String> =
                 ["memory", "pids", "devices"].iter().map(|c| cgroup_of(&pid, c)).collect::<Result<_, _>>()?;
