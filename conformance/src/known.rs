@@ -131,6 +131,11 @@ pub(crate) const KNOWN: &[Known] = &[
     known("runc version 1.3.6", "cli/notify/never-ready", NEVER_READY),
     known("runc version 1.3.6", "cli/notify/status", NEVER_READY),
     known("runc version 1.1.5", "cli/pidfd-socket/create", "came with runc 1.2"),
+    known(
+        "runc version 1",
+        "cli/text/no-control-file",
+        "the kernel's words: engines take them for those of a missing program",
+    ),
     known("runc version 1.1.5", "cli/text/hook-*", "the point is named since runc 1.2: `error running hook #1`"),
     known(
         "runc version 1.1.5",
@@ -844,7 +849,7 @@ pub(crate) const MAY_SKIP: &[(&str, &str)] = &[
     ("faults/kill-sweep/delete-running-net-device", "no kind of virtual device"),
     ("faults/error-sweep/create-net-device", "no kind of virtual device"),
     ("faults/error-sweep/delete-net-device", "no kind of virtual device"),
-    ("engines/docker/limit/blkio-weight", "this kernel has no blkio.weight"),
+    ("engines/docker/limit/blkio-weight", "this kernel has no weights of block devices"),
     ("engines/cri/version/*", "containerd 1 does not tell"),
     ("engines/cri/events", "containerd 1 tells none"),
     ("engines/cri/namespace/user", "containerd 1 makes none"),

@@ -15,6 +15,7 @@ mod probe;
 mod report;
 mod suites;
 mod systemd;
+mod uml;
 mod user;
 mod userland;
 mod vm;
@@ -490,6 +491,14 @@ fn run_in_vm(
         kernel: &options.vm_kernel,
         end: vm::deadline(options.vm_deadline),
     };
+    if options.vm_accel == vm::Accel::Uml {
+        vm::build(dir, &options.vm_release)?;
+        let (payload, inside) = vm::payload(names, scratch)?;
+        let run = |args: &[String], hear: &mut dyn FnMut(&str) -> ctx::Outcome| {
+            uml::conformance(&wanted, &payload, scratch, args, hear)
+        };
+        return listen(options, cases, names, &inside, run).map(Ok);
+    }
     let (machine, inside) = vm::boot(&wanted, names, scratch)?;
     if options.shell {
         return machine.shell(io::stdin().is_terminal()).map(Err);
@@ -626,7 +635,8 @@ fn conduct(options: &Options) -> Result<u8, Stop> {
 fn setting(options: &Options) -> String {
     let mut words = Vec::new();
     if options.vm.is_some() {
-        words.push(format!("virtual machine, Debian {}", options.vm_release));
+        let kind = if options.vm_accel == vm::Accel::Uml { "user-mode Linux" } else { "virtual machine" };
+        words.push(format!("{kind}, Debian {}", options.vm_release));
     }
     if options.userland.is_some() {
         words.push(format!("engines of Debian {}", options.vm_release));

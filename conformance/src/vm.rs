@@ -31,6 +31,9 @@ pub(crate) enum Accel {
     Tcg,
     /// By the processor, where /dev/kvm works.
     Kvm,
+    /// User-mode Linux: a kernel that is a program, whose processes are this machine's. Nearly as fast as the machine itself,
+    /// with one processor and without cpuset and hugetlb.
+    Uml,
 }
 
 /// What the machine is to be.
@@ -51,6 +54,11 @@ pub(crate) struct Machine {
     qemu: Child,
     ssh: Vec<String>,
     console: PathBuf,
+    watch: Watch,
+}
+
+/// What ends every wait for a machine: its deadline, and a signal to this process.
+pub(crate) struct Watch {
     signals: SignalFd,
     end: Instant,
 }
@@ -106,14 +114,7 @@ pub(crate) fn build(dir: &Path, release: &str) -> Result<PathBuf, Stop> {
 /// Boots the machine with this executable and the `runtimes` in it; returns it with the runtimes' words in the guest.
 pub(crate) fn boot(wanted: &Wanted, runtimes: &[&str], scratch: &Path) -> Result<(Machine, Vec<String>), Stop> {
     let disk = build(wanted.dir, wanted.release)?;
-    // From here on asked to end means powered off first.
-    let mut mask = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        mask.add(signal);
-    }
-    mask.thread_block()?;
-    let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-
+    let watch = Watch::until(wanted.end)?;
     let (payload, inside) = payload(runtimes, scratch)?;
     let tar = scratch.join("payload.tar");
     let status = Command::new("tar").arg("-cf").arg(&tar).arg("-C").arg(&payload).arg(".").status()?;
@@ -133,6 +134,7 @@ pub(crate) fn boot(wanted: &Wanted, runtimes: &[&str], scratch: &Path) -> Result
         // patches its code (static keys, as when the first cpuset comes), and the kernel panics ("int3").
         Accel::Tcg => ["tcg,thread=single,tb-size=1024", "max"],
         Accel::Kvm => ["kvm", "host"],
+        Accel::Uml => return fail("harness: user-mode Linux needs no qemu"),
     };
     let words: Vec<String> = [
         &format!("die-with={}", std::process::id()),
@@ -203,10 +205,10 @@ pub(crate) fn boot(wanted: &Wanted, runtimes: &[&str], scratch: &Path) -> Result
     ]
     .map(str::to_owned)
     .to_vec();
-    let machine = Machine { qemu, ssh, console, signals, end: wanted.end };
+    let machine = Machine { qemu, ssh, console, watch };
     let mut said = String::new();
     while !said.contains("ready") {
-        machine.readable(&ready.as_fd().try_clone_to_owned()?, "the machine to be up")?;
+        machine.watch.readable(&ready.as_fd().try_clone_to_owned()?, "the machine to be up")?;
         let mut some = [0; 64];
         let n = ready.read(&mut some)?;
         if n == 0 {
@@ -219,18 +221,19 @@ pub(crate) fn boot(wanted: &Wanted, runtimes: &[&str], scratch: &Path) -> Result
 }
 
 /// As one word of a shell.
-fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
 
-impl Machine {
-    /// The end of what the guest printed.
-    pub(crate) fn last_words(&self) -> String {
-        let text = fs::read(&self.console).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let mut last: Vec<&str> = text.lines().rev().take(60).collect();
-        last.reverse();
-        format!("; the console ends with:\n{}", last.join("\n"))
+impl Watch {
+    /// From here on, to be asked to end means that machines are powered off first.
+    pub(crate) fn until(end: Instant) -> Result<Watch, Stop> {
+        let mut mask = SigSet::empty();
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            mask.add(signal);
+        }
+        mask.thread_block()?;
+        Ok(Watch { signals: SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?, end })
     }
 
     fn wait(&self, fd: &OwnedFd) -> Result<Event, Stop> {
@@ -256,6 +259,37 @@ impl Machine {
         }
     }
 
+    /// Each line of what a program prints whose output is piped, until its end.
+    pub(crate) fn lines(&self, child: &mut Child, hear: &mut impl FnMut(&str) -> Result<(), Stop>) -> Result<(), Stop> {
+        let Some(mut out) = child.stdout.take() else { return fail("harness: no output") };
+        let fd = out.as_fd().try_clone_to_owned()?;
+        let mut pending = Vec::new();
+        let mut some = vec![0; 65536];
+        loop {
+            self.readable(&fd, "the suites in the machine")?;
+            let n = out.read(&mut some)?;
+            if n == 0 {
+                return Ok(());
+            }
+            pending.extend_from_slice(&some[..n]);
+            while let Some(end) = pending.iter().position(|b| *b == b'\n') {
+                let line: Vec<u8> = pending.drain(..=end).collect();
+                hear(String::from_utf8_lossy(&line).trim_end())?;
+            }
+        }
+    }
+}
+
+impl Machine {
+    /// The end of what the guest printed.
+    pub(crate) fn last_words(&self) -> String {
+        let text = fs::read(&self.console).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let mut last: Vec<&str> = text.lines().rev().take(60).collect();
+        last.reverse();
+        format!("; the console ends with:\n{}", last.join("\n"))
+    }
+
     /// A command of the guest, which has what was brought along.
     fn command(&self, terminal: bool, words: &[String]) -> Command {
         let script = format!(
@@ -275,7 +309,7 @@ impl Machine {
     ) -> Result<(), Stop> {
         let words = [&[format!("{HOME}/conformance")], args].concat();
         let mut ssh = self.command(false, &words).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
-        let heard = self.lines(&mut ssh, &mut hear);
+        let heard = self.watch.lines(&mut ssh, &mut hear);
         if heard.is_err() {
             let _ = ssh.kill();
         }
@@ -288,32 +322,13 @@ impl Machine {
         }
     }
 
-    fn lines(&self, ssh: &mut Child, hear: &mut impl FnMut(&str) -> Result<(), Stop>) -> Result<(), Stop> {
-        let Some(mut out) = ssh.stdout.take() else { return fail("no output of ssh") };
-        let fd = out.as_fd().try_clone_to_owned()?;
-        let mut pending = Vec::new();
-        let mut some = vec![0; 65536];
-        loop {
-            self.readable(&fd, "the suites in the machine")?;
-            let n = out.read(&mut some)?;
-            if n == 0 {
-                return Ok(());
-            }
-            pending.extend_from_slice(&some[..n]);
-            while let Some(end) = pending.iter().position(|b| *b == b'\n') {
-                let line: Vec<u8> = pending.drain(..=end).collect();
-                hear(String::from_utf8_lossy(&line).trim_end())?;
-            }
-        }
-    }
-
     /// A shell in the guest, on this process's own streams.
     pub(crate) fn shell(&self, terminal: bool) -> Result<u8, Stop> {
         let words = if terminal { vec!["bash".to_owned(), "-l".to_owned()] } else { vec!["bash".to_owned()] };
         let mut child = self.command(terminal, &words).spawn()?;
         let pid = rustix::process::Pid::from_child(&child);
         let fd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
-        if !matches!(self.wait(&fd), Ok(Event::Readable)) {
+        if !matches!(self.watch.wait(&fd), Ok(Event::Readable)) {
             child.kill()?;
         }
         Ok(u8::try_from(child.wait()?.code().unwrap_or(1)).unwrap_or(1))
@@ -325,6 +340,8 @@ pub(crate) fn slowness(accel: Accel) -> u32 {
     match accel {
         Accel::Tcg => 10,
         Accel::Kvm => 1,
+        // Its system calls and page faults take several of this machine's.
+        Accel::Uml => 3,
     }
 }
 

@@ -347,6 +347,10 @@ fn refused(write: &Write, dirs: &[Dir], errno: Errno) -> Error {
         Value::Parent => format!("copy the parent's value to {}", file.display()),
     };
     let mut why = errno.to_string();
+    // dockerd and podman take "no such file or directory" for a program that the container lacks, and end with 127.
+    if errno == Errno(libc::ENOENT) {
+        why = if dir.exists() { "the kernel has no such control file" } else { "the cgroup is gone" }.to_owned();
+    }
     if errno == Errno(libc::EBUSY) && write.file == "memory.limit_in_bytes" {
         let usage = |file: &str| files::read(&dir.join(file)).unwrap_or_default().trim().to_owned();
         let (now, peak) = (usage("memory.usage_in_bytes"), usage("memory.max_usage_in_bytes"));

@@ -384,7 +384,7 @@ fn a_controller_that_is_kept_above_is_told() {
     linux.resources.rdma.push(("mlx".into(), limits));
     let error = create(&plan(&linux, "id", &layout, Options::default()).unwrap()).unwrap_err().to_string();
     let expect = format!(
-        "write \"mlx hca_handle=1\" to {}/a/b/rdma.max: no such file or directory, \
+        "write \"mlx hca_handle=1\" to {}/a/b/rdma.max: the kernel has no such control file, \
          the cgroups above do not pass the rdma controller on (/linux/resources/rdma/mlx)",
         top.display()
     );

@@ -189,7 +189,7 @@ fn settings() -> Vec<Case> {
             if want.starts_with("254:0") && !Path::new("/sys/dev/block/254:0").exists() {
                 return skip("no block device 254:0");
             }
-            if file.contains("bfq") && !bfq(x, file) {
+            if file.contains("bfq") && !has_file(x, file) {
                 return skip(format!("the kernel has no {file}"));
             }
             let live = x.live(|c| with(c, &resources()))?;
@@ -208,12 +208,12 @@ fn settings() -> Vec<Case> {
     settings.into_iter().map(check).chain([zeros]).collect()
 }
 
-/// Whether groups have the files of the BFQ scheduler, whose root has none.
-fn bfq(x: &Ctx, file: &str) -> bool {
+/// Whether groups have this file of the controller for block devices, which the root may not have.
+pub(super) fn has_file(x: &Ctx, file: &str) -> bool {
     let root = if x.job.v2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/blkio" };
     // On v2 a group has them only where its parent passes the controller on, as a runtime would have it do.
     let _ = fs::write(Path::new(root).join("cgroup.subtree_control"), "+io");
-    let dir = Path::new(root).join(format!("{}bfq", x.job.tag));
+    let dir = Path::new(root).join(format!("{}io", x.job.tag));
     let found = fs::create_dir(&dir).is_ok() && dir.join(file).exists();
     let _ = fs::remove_dir(&dir);
     found

@@ -234,7 +234,7 @@ fn properties() -> Vec<Case> {
             } else {
                 x.needs_v1(v1)?;
             }
-            if name == "blkio-weight" && x.job.v2 && !super::bfq(x, "io.bfq.weight") {
+            if name == "blkio-weight" && x.job.v2 && !super::has_file(x, "io.bfq.weight") {
                 return skip("the kernel has no BFQ");
             }
             let live = x.live(|c| {

@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
+use super::super::cgroups::has_file;
 use super::case;
 use crate::ctx::{Ctx, Driver, Outcome, args, contains, ensure, eq, reap, skip};
 use crate::frame::Case;
@@ -47,6 +48,20 @@ fn out_of_memory(x: &Ctx) -> Outcome {
     Ok(())
 }
 
+/// What is missing is no program of the container's, and must not be taken for one.
+fn no_control_file(x: &Ctx) -> Outcome {
+    x.needs(if x.job.v2 { "io" } else { "blkio" })?;
+    if x.job.v2 && ["io.bfq.weight", "io.weight"].iter().any(|file| has_file(x, file)) {
+        return skip("this kernel has weights of block devices");
+    }
+    // The file of leaf weights went with CFQ, in Linux 5.0.
+    let name = if x.job.v2 { "weight" } else { "leafWeight" };
+    let b = x.bundle(|c| c["linux"]["resources"]["blockIO"] = json!({name: 300}))?;
+    let out = x.rt(["create", "--bundle", b.dir(), "--pid-file", &b.path("pid"), &b.id])?.exits(1)?;
+    ensure(!out.stderr.contains("no such file or directory"), &out.stderr)?;
+    contains("stderr", &out.stderr, &["weight"])
+}
+
 /// The files that tell of a lack of memory are there until `delete`: a shim asks after it heard of the end.
 fn events_after_the_end(x: &Ctx) -> Outcome {
     x.needs("memory")?;
@@ -71,6 +86,7 @@ fn events_after_the_end(x: &Ctx) -> Outcome {
 pub(super) fn cases() -> Vec<Case> {
     let mut all = vec![
         case("text/out-of-memory", "contract 5.3: OOM-killed during create", out_of_memory),
+        case("text/no-control-file", "contract 5.3: what lacks is not said as of a program", no_control_file),
         case("text/events-after-the-end", "contract 5.8: memory.events can be read until delete", events_after_the_end),
         // Ten seconds, as with runc.
         case("text/init-still-running", "contract 5.3: container init still running", init_still_running),

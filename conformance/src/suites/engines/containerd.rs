@@ -514,6 +514,7 @@ const CHANCE: &[&str] = &[
     "resuming exited container from paused state",
     "failed to remove runc container",
     "failed to add inotify watch",
+    "failed to enable controllers",
     "cgroups: epoll wait",
 ];
 
@@ -534,6 +535,7 @@ const ALLOWED: &[&str] = &[
     // containerd 2, after every container, and of one that has ended before its events were asked for.
     "warnings while cleaning up dead shim",
     "failed to add inotify watch",
+    "failed to enable controllers",
     "cgroups: epoll wait",
 ];
 

@@ -117,6 +117,13 @@ fn prepare(x: &Ctx) -> Outcome {
     engine(x, dir, "busybox", ["tar", "-c", "-f", &tar, "-C", &root, "."])?.go()?.ok().map(drop)
 }
 
+/// Whether the kernel translates addresses, which engines want for their bridges. Debian's user-mode Linux can't.
+fn translates(x: &Ctx) -> Result<bool, Stop> {
+    let chain = |verb: &str| engine(x, &x.job.dir, "iptables", ["-t", "nat", verb, "HARNESS"])?.go();
+    // To list what is not there succeeds.
+    Ok(chain("-N")?.status == 0 && chain("-X")?.status == 0)
+}
+
 /// Starts a daemon and waits until `answers`; its output goes to the file `PROGRAM.log` of the fixture.
 fn daemon(x: &Ctx, program: &str, args: &[&str], answers: impl Fn() -> Result<bool, Stop>) -> Outcome {
     let log = x.job.dir.join(format!("{program}.log"));

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Terminal, engine, namespace_of, no_worse, prepare, reference, sized, staged, tool, until};
+use super::{Terminal, engine, namespace_of, no_worse, prepare, reference, sized, staged, tool, translates, until};
 use crate::ctx::{Cmd, Ctx, Driver, Out, Outcome, Stop, contains, ensure, eq, fail, patience, skip};
 use crate::fixture::{Fixture, slice};
 use crate::frame::Case;
@@ -20,6 +20,10 @@ fn start(x: &Ctx, rootless: bool) -> Outcome {
     prepare(x)?;
     tool("podman")?;
     tool("conmon")?;
+    if !translates(x)? {
+        fs::create_dir_all("/etc/containers/containers.conf.d")?;
+        fs::write("/etc/containers/containers.conf.d/harness.conf", "[network]\nfirewall_driver = \"none\"\n")?;
+    }
     let dir = &x.job.dir;
     if rootless {
         fs::write(dir.join("rootless"), "")?;
