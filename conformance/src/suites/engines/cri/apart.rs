@@ -15,9 +15,9 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::json;
 
 use super::super::containerd::IDLE;
-use super::super::{namespace_of, until};
+use super::super::until;
 use super::client::{Cri, Pod, namespaces, pod_linux, pod_security, security};
-use super::{Row, case, features, plain, row, words};
+use super::{Row, case, features, plain, row, same, words};
 use crate::ctx::{Outcome, Stop, contains, ensure, eq, skip};
 use crate::frame::Case;
 use crate::suites::spec::has_apparmor;
@@ -200,11 +200,6 @@ fn sharing(c: &Cri<'_>, options: &NamespaceOption) -> Result<(Pod, String, Strin
 /// A container with these namespaces.
 fn joined(c: &Cri<'_>, pod: &Pod, options: &NamespaceOption) -> Result<String, Stop> {
     c.up(pod, IDLE, |c| security(c).namespace_options = Some(options.clone()))
-}
-
-/// Fails unless two processes are in the same namespace of this kind.
-fn same(kind: &str, a: &str, b: &str) -> Outcome {
-    eq(kind, namespace_of(a, kind)?, namespace_of(b, kind)?)
 }
 
 pub(super) fn cases() -> Vec<Case> {

@@ -12,9 +12,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::super::containerd::IDLE;
-use super::super::{compared_log, namespace_of, reference, until};
+use super::super::{compared_log, reference, until};
 use super::client::{Api, Cri, ask, exec, log, pod_linux, refused, resources, security, shim};
-use super::{case, deaf, serve, with, words};
+use super::{case, obeys, same, serve, with, words};
 use crate::ctx::{Ctx, Outcome, Stop, contains, ensure, eq, fail, skip};
 use crate::fixture::Fixture;
 use crate::frame::{Case, cgroups_named};
@@ -121,7 +121,7 @@ pub(super) fn cases() -> Vec<Case> {
             let first = c.up(&pod, "exit 9", |c| c.metadata = named(0))?;
             c.ended(&first)?.exits(9)?;
             let second = c.up(&pod, IDLE, |c| c.metadata = named(1))?;
-            same_net(c, &second, &beside)?;
+            same("net", &c.pid(&second)?, &pid)?;
             let filter = ContainerFilter { pod_sandbox_id: pod.id.clone(), ..ContainerFilter::default() };
             let request = ListContainersRequest { filter: Some(filter) };
             let mut listed: Vec<_> = ask!(c, list_containers(request))?
@@ -156,12 +156,11 @@ pub(super) fn cases() -> Vec<Case> {
             kill_9(&shim)?;
             until("the end of the pod", || Ok(c.pod_status(&pod.id)?.0.state() == PodSandboxState::SandboxNotready))?;
             until("the end of its process", || Ok(!Path::new("/proc").join(&pid).exists()))?;
+            let root = format!("{}/rootfs", pod.id);
+            until("the end of its root", || Ok(!fs::read_to_string("/proc/self/mountinfo")?.contains(&root)))?;
             // While containerd 2 is still about the shim it refuses; kubelet asks again.
             let request = RemovePodSandboxRequest { pod_sandbox_id: pod.id.clone() };
             let remove = |mut api: Api, request| async move { api.remove_pod_sandbox(request).await };
-            until("the end of its root", || {
-                Ok(!fs::read_to_string("/proc/self/mountinfo")?.contains(&format!("{}/rootfs", pod.id)))
-            })?;
             until("the removal", || Ok(c.call("remove_pod_sandbox", |api| remove(api, request.clone())).is_ok()))
         }),
         case("life/refused-pod", "nothing is left of a pod that can't be made", |c| {
@@ -214,10 +213,6 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-fn same_net(c: &Cri<'_>, a: &str, b: &str) -> Outcome {
-    eq("net", namespace_of(&c.pid(a)?, "net")?, namespace_of(&c.pid(b)?, "net")?)
-}
-
 fn events(c: &Cri<'_>) -> Outcome {
     let (sender, heard) = std::sync::mpsc::channel();
     let mut api = c.api();
@@ -252,7 +247,7 @@ fn events(c: &Cri<'_>) -> Outcome {
 
 fn daemon_killed(c: &Cri<'_>) -> Outcome {
     let pod = c.pod()?;
-    let stays = c.up(&pod, &deaf("echo last; exit 6"), |_| {})?;
+    let stays = c.up(&pod, &obeys("echo last; exit 6"), |_| {})?;
     c.says(&stays, "up")?;
     let ends = c.up(&pod, IDLE, |_| {})?;
     let (pid, doomed, daemon) = (c.pid(&stays)?, c.pid(&ends)?, c.daemon()?);
@@ -295,9 +290,9 @@ fn deeds(c: &Cri<'_>) -> Result<(), Stop> {
     if c.x.needs("memory").is_ok() {
         c.sh(&pod, "tail /dev/zero", |c| resources(c).memory_limit_in_bytes = 16 << 20)?;
     }
-    let deaf = c.up(&pod, &deaf(""), |_| {})?;
-    c.says(&deaf, "up")?;
-    c.stop(&deaf, 0)?;
+    let stubborn = c.up(&pod, &obeys(""), |_| {})?;
+    c.says(&stubborn, "up")?;
+    c.stop(&stubborn, 0)?;
     let killed = c.up(&pod, IDLE, |_| {})?;
     kill_9(&c.pid(&killed)?)?;
     c.ended(&killed)?.exits(137)?;

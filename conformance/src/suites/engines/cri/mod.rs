@@ -215,7 +215,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("container/stop", "StopContainer: at once, in time, and after the time", |c| {
             let pod = c.pod()?;
             for (answer, timeout, code) in [("exit 5", 30, 5), ("", 0, 137), ("", 1, 137)] {
-                let id = c.up(&pod, &deaf(answer), |_| {})?;
+                let id = c.up(&pod, &obeys(answer), |_| {})?;
                 c.says(&id, "up")?;
                 c.stop(&id, timeout)?;
                 // The answer comes after the end.
@@ -249,7 +249,7 @@ pub(crate) fn cases() -> Vec<Case> {
         }),
         case("container/log", "long lines in parts, many lines, and a line without an end", |c| {
             // containerd 1.6 closes the pipes at the end of a container, whatever is in them.
-            let script = format!("seq 30000; printf '%040000d\\n' 0; {}", deaf("printf last; exit 0"));
+            let script = format!("seq 30000; printf '%040000d\\n' 0; {}", obeys("printf last; exit 0"));
             let id = c.up(&c.pod()?, &script, |_| {})?;
             c.says(&id, "up")?;
             c.stop(&id, 30)?;
@@ -272,9 +272,14 @@ pub(crate) fn cases() -> Vec<Case> {
     all
 }
 
-/// A script that says `up` when SIGTERM has it do `answer`.
-fn deaf(answer: &str) -> String {
+/// A script that does `answer` at SIGTERM, and says `up` when it is ready to.
+fn obeys(answer: &str) -> String {
     format!("trap '{answer}' TERM; echo up; while :; do sleep 1000 & wait; done")
+}
+
+/// Fails unless two processes are in the same namespace of this kind.
+fn same(kind: &str, a: &str, b: &str) -> Outcome {
+    eq(kind, namespace_of(a, kind)?, namespace_of(b, kind)?)
 }
 
 /// What containerd believes that the runtime can do.
@@ -338,7 +343,7 @@ fn pod_lifecycle(c: &Cri<'_>) -> Outcome {
 
 fn container_lifecycle(c: &Cri<'_>) -> Outcome {
     let pod = c.pod()?;
-    let id = c.create(&pod, &deaf("exit 5"), |_| {})?;
+    let id = c.create(&pod, &obeys("exit 5"), |_| {})?;
     eq("state", c.status(&id)?.state(), ContainerState::ContainerCreated)?;
     c.start(&id)?;
     let status = c.status(&id)?;
