@@ -208,9 +208,15 @@ pub(crate) fn cases() -> Vec<Case> {
         case("container/oom", "out of memory is the reason", |c| {
             c.x.needs("memory")?;
             let limit = |c: &mut ContainerConfig| client::resources(c).memory_limit_in_bytes = 16 << 20;
-            let ended = c.sh(&c.pod()?, "tail /dev/zero", limit)?.exits(137)?;
-            // Why it ended is told apart from that it ended, and may come later.
-            until("the reason OOMKilled", || Ok(c.status(&ended.status.id)?.reason == "OOMKilled"))
+            let pod = c.pod()?;
+            c.sh(&pod, "tail /dev/zero", limit)?.exits(137)?;
+            // Where the container ends with it, containerd may come too late to be told by the kernel.
+            let id = c.up(&pod, &format!("tail /dev/zero; {}", obeys("exit 6")), limit)?;
+            until("the reason OOMKilled", || Ok(c.status(&id)?.reason == "OOMKilled"))?;
+            c.says(&id, "up")?;
+            c.stop(&id, 30)?;
+            let status = c.status(&id)?;
+            eq("code and reason", (status.exit_code, status.reason.as_str()), (6, "OOMKilled"))
         }),
         case("container/stop", "StopContainer: at once, in time, and after the time", |c| {
             let pod = c.pod()?;
