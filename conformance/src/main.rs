@@ -492,6 +492,9 @@ fn run_in_vm(
         end: vm::deadline(options.vm_deadline),
     };
     if options.vm_accel == vm::Accel::Uml {
+        if options.shell {
+            return ctx::fail("--shell: user-mode Linux has no terminal for one");
+        }
         vm::build(dir, &options.vm_release)?;
         let (payload, inside) = vm::payload(names, scratch)?;
         let run = |args: &[String], hear: &mut dyn FnMut(&str) -> ctx::Outcome| {
@@ -577,6 +580,9 @@ fn conduct(options: &Options) -> Result<u8, Stop> {
         let reports = options.merge.iter().map(|p| Report::read(p)).collect::<Result<_, _>>()?;
         write(options, &Report::merge(reports))?;
         return Ok(0);
+    }
+    if options.filter.iter().any(String::is_empty) {
+        return ctx::fail("--filter: an empty text is part of every name");
     }
     let all = suites::all(options.runtime_tools.as_deref());
     if let Some(unknown) = options.suites.iter().find(|s| !all.iter().any(|c| c.suite == **s)) {

@@ -383,6 +383,8 @@ fn global_flags() -> Vec<Case> {
             if name != "runc" && name != "orlop" {
                 return skip("not runc: its own default");
             }
+            // By what is in /run systemd is found.
+            x.needs_cgroupfs()?;
             let none: Option<&str> = None;
             nix::mount::mount(Some("tmpfs"), "/run", Some("tmpfs"), nix::mount::MsFlags::empty(), none)?;
             let b = x.bundle(|c| args(c, "exit 0"))?;
