@@ -114,6 +114,7 @@ const ROOT_ONLY: &[(&str, &str)] = &[
     ("cli/text/out-of-memory", "rootless/limits-without-permission is for a user"),
     ("cli/text/events-after-the-end", "a limit of root's"),
     ("cli/text/init-still-running", "a cgroup of root's is frozen"),
+    ("cli/text/no-control-file", "rootless/limits-without-permission is for a user"),
     ("cli/global/root-many", "--rootless=false takes permission for all cgroups"),
 ];
 

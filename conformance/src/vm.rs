@@ -155,9 +155,10 @@ pub(crate) fn boot(wanted: &Wanted, runtimes: &[&str], scratch: &Path) -> Result
         &wanted.dir.join("initrd").to_string_lossy(),
         "-append",
         &kernel,
-        // Writes go to a file in TMPDIR that has no name; the image stays as it is.
+        // Writes go to a file in TMPDIR that has no name; the image stays as it is. User-mode Linux locks it too, which qemu
+        // would take for somebody who writes.
         "-drive",
-        &format!("file={},if=virtio,format=raw,cache=unsafe,snapshot=on", disk.display()),
+        &format!("file={},if=virtio,format=raw,cache=unsafe,snapshot=on,file.locking=off", disk.display()),
         "-drive",
         &format!("file={},if=virtio,format=raw,readonly=on", tar.display()),
         // The guest reaches nothing outside.

@@ -537,6 +537,8 @@ const ALLOWED: &[&str] = &[
     "failed to add inotify watch",
     "failed to enable controllers",
     "cgroups: epoll wait",
+    // containerd 2, of an answer to a shim that has ended.
+    "failed sending message on channel",
 ];
 
 /// What it says further on an emulated machine, where a shim needs longer than the seconds that it is given to clean up.
