@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::ctx::{Outcome, fail};
-use crate::vm::{HOME, Wanted, Watch, quoted};
+use crate::vm::{HOME, Wanted, Watch, last_words, quoted};
 
 /// What the guest prints last, before the exit status.
 const ENDED: &str = "conformance ended with ";
@@ -63,12 +63,4 @@ pub(crate) fn conformance(
         Some(status) => fail(format!("conformance ended with {status} in the machine")),
         None => fail(format!("the machine ended before its time{}", last_words(&log))),
     }
-}
-
-/// The end of what the kernel printed.
-fn last_words(log: &Path) -> String {
-    let text = fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text.lines().collect();
-    format!("; its console ends with:\n{}", lines[lines.len().saturating_sub(40)..].join("\n"))
 }

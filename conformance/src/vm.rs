@@ -214,7 +214,7 @@ pub(crate) fn boot(wanted: &Wanted, runtimes: &[&str], scratch: &Path) -> Result
         let n = ready.read(&mut some)?;
         if n == 0 {
             let why = fs::read_to_string(&log).unwrap_or_default();
-            return fail(format!("the machine did not boot: {}{}", why.trim_end(), machine.last_words()));
+            return fail(format!("the machine did not boot: {}{}", why.trim_end(), last_words(&machine.console)));
         }
         said.push_str(&String::from_utf8_lossy(&some[..n]));
     }
@@ -281,16 +281,16 @@ impl Watch {
     }
 }
 
-impl Machine {
-    /// The end of what the guest printed.
-    pub(crate) fn last_words(&self) -> String {
-        let text = fs::read(&self.console).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let mut last: Vec<&str> = text.lines().rev().take(60).collect();
-        last.reverse();
-        format!("; the console ends with:\n{}", last.join("\n"))
-    }
+/// The end of what the guest's kernel printed.
+pub(crate) fn last_words(console: &Path) -> String {
+    let text = fs::read(console).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let mut last: Vec<&str> = text.lines().rev().take(60).collect();
+    last.reverse();
+    format!("; the console ends with:\n{}", last.join("\n"))
+}
 
+impl Machine {
     /// A command of the guest, which has what was brought along.
     fn command(&self, terminal: bool, words: &[String]) -> Command {
         let script = format!(
@@ -318,7 +318,7 @@ impl Machine {
         heard?;
         match status.code() {
             Some(0) => Ok(()),
-            Some(255) => fail(format!("the connection to the machine broke{}", self.last_words())),
+            Some(255) => fail(format!("the connection to the machine broke{}", last_words(&self.console))),
             _ => fail(format!("conformance ended with {status} in the machine")),
         }
     }

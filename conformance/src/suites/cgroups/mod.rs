@@ -208,8 +208,13 @@ fn settings() -> Vec<Case> {
     settings.into_iter().map(check).chain([zeros]).collect()
 }
 
+/// Whether groups of v2 have weights for block devices, BFQ's or iocost's.
+pub(super) fn has_weights(x: &Ctx) -> bool {
+    ["io.bfq.weight", "io.weight"].iter().any(|file| has_file(x, file))
+}
+
 /// Whether groups have this file of the controller for block devices, which the root may not have.
-pub(super) fn has_file(x: &Ctx, file: &str) -> bool {
+fn has_file(x: &Ctx, file: &str) -> bool {
     let root = if x.job.v2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/blkio" };
     // On v2 a group has them only where its parent passes the controller on, as a runtime would have it do.
     let _ = fs::write(Path::new(root).join("cgroup.subtree_control"), "+io");

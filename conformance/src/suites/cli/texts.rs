@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use super::super::cgroups::has_file;
+use super::super::cgroups::has_weights;
 use super::case;
 use crate::ctx::{Ctx, Driver, Outcome, args, contains, ensure, eq, reap, skip};
 use crate::frame::Case;
@@ -51,7 +51,7 @@ fn out_of_memory(x: &Ctx) -> Outcome {
 /// What is missing is no program of the container's, and must not be taken for one.
 fn no_control_file(x: &Ctx) -> Outcome {
     x.needs(if x.job.v2 { "io" } else { "blkio" })?;
-    if x.job.v2 && ["io.bfq.weight", "io.weight"].iter().any(|file| has_file(x, file)) {
+    if x.job.v2 && has_weights(x) {
         return skip("this kernel has weights of block devices");
     }
     // The file of leaf weights went with CFQ, in Linux 5.0.

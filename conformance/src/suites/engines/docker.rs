@@ -16,7 +16,7 @@ use super::{
 use crate::ctx::{Cmd, Ctx, Driver, Out, Outcome, Stop, contains, ensure, eq, fail, skip};
 use crate::fixture::{Fixture, slice};
 use crate::frame::Case;
-use crate::suites::cgroups::has_file;
+use crate::suites::cgroups::has_weights;
 
 static DEFAULT: Fixture = Fixture { name: "docker", start: |x| start(x, &json!({"default-runtime": "tested"})) };
 /// With the reference beside it, for what it logs.
@@ -905,7 +905,7 @@ fn resources() -> Vec<Case> {
             ensure(["512", "20", "59"].contains(&got.as_str()), got)
         }),
         case("limit/blkio-weight", "--blkio-weight", |d| {
-            if d.x.job.v2 && !["io.bfq.weight", "io.weight"].iter().any(|file| has_file(d.x, file)) {
+            if d.x.job.v2 && !has_weights(d.x) {
                 return skip("this kernel has no weights of block devices");
             }
             let (name, cmd) = d.run_cmd("-d --blkio-weight 300", &["sleep", "1000"])?;
