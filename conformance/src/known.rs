@@ -280,6 +280,7 @@ pub(crate) const KNOWN: &[Known] = &[
     known("runc version 1.1.5", "cgroups/life/born-inside", "moves the process, and through no mount"),
     known("runc version 1.1.5", "cgroups/delegation/*", "only with systemd as the driver"),
     known("runc version 1.3.6", "cgroups/life/below-frozen", "waits for a process that stands still"),
+    known("runc version 1.3.6", "cgroups/life/controller-taken", "asks once"),
     known("runc version 1.3.6", "cgroups/life/parents-go", "parents stay"),
     known("runc version 1.3.6", "cgroups/delegation/*", "only with systemd as the driver"),
     known("runc version 1.3.6", "cgroups/update/refused-device", "what was set before the refusal stays, on cgroup v2"),

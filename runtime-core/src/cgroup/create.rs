@@ -56,6 +56,9 @@ const NOT_PERMITTED: [i32; 3] = [libc::EPERM, libc::EACCES, libc::EROFS];
 /// The v1 controllers that systemd has properties for.
 const SYSTEMDS: [&str; 6] = ["cpu", "cpuacct", "blkio", "memory", "devices", "pids"];
 
+/// How often that is tried which others, who are at work in the same hierarchy, may undo meanwhile.
+const ATTEMPTS: u32 = 16;
+
 /// The text is runc's: people search for it.
 const ROOTLESS: &str = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";
 
@@ -140,7 +143,7 @@ impl Made<'_> {
     fn mkdir(&mut self, dir: &Dir, all: &[Dir]) -> Result<bool> {
         let failed = |errno| failed("create cgroup", &dir.path, errno);
         // Another runtime may remove an empty parent at any time: its container was the last one there.
-        for _ in 0..16 {
+        for _ in 0..ATTEMPTS {
             match files::mkdir(&dir.path) {
                 Ok(()) => {
                     self.dirs.push(dir.path.clone());
@@ -214,13 +217,24 @@ fn attach(record: &Record, unified: &OwnedFd, fresh: bool, cgroup: &Cgroup) -> R
 fn limit(record: &Record, missing: &[Option<Errno>], fresh: bool, cgroup: &Cgroup) -> Result<Option<OwnedFd>> {
     let mut unified = None;
     if let Some(dir) = record.unified() {
-        let fd = files::open_dir(&dir.path).map_err(|e| failed("open cgroup", &dir.path, e))?;
-        enable_controllers(dir, fd.as_fd(), cgroup)?;
-        unified = Some(fd);
+        unified = Some(files::open_dir(&dir.path).map_err(|e| failed("open cgroup", &dir.path, e))?);
     }
-
     let at = |index: usize| unified.as_ref().filter(|_| cgroup.dirs[index].is_unified()).map(AsFd::as_fd);
-    write_all(&cgroup.dirs, missing, &at, &cgroup.writes)?;
+    let mut attempts = 1..ATTEMPTS;
+    loop {
+        if let (Some(dir), Some(fd)) = (record.unified(), &unified) {
+            enable_controllers(dir, fd.as_fd(), cgroup)?;
+        }
+        match write_all(&cgroup.dirs, missing, &at, &cgroup.writes) {
+            // Whoever owns the cgroups above may take a controller back before it is used: systemd does, as it starts and
+            // reloads, where none of its units needs it. ENODEV: the file was open already.
+            Err(error)
+                if !cgroup.controllers.is_empty()
+                    && matches!(error.errno(), Some(Errno(libc::ENOENT | libc::ENODEV)))
+                    && attempts.next().is_some() => {}
+            written => break written?,
+        }
+    }
 
     // What was just made belongs to who made it.
     let owner = cgroup.owner.filter(|owner| !fresh || *owner != nix::unistd::geteuid().as_raw());
@@ -358,7 +372,7 @@ fn refused(write: &Write, dirs: &[Dir], errno: Errno) -> Error {
     }
     let controller = write.file.split('.').next().unwrap_or_default();
     let has = |text: String| text.split_whitespace().any(|name| name == controller);
-    if errno == Errno(libc::ENOENT)
+    if matches!(errno, Errno(libc::ENOENT | libc::ENODEV))
         && dirs[write.dir].is_unified()
         && files::read(&dir.join("cgroup.controllers")).is_ok_and(|text| !has(text))
     {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{case, long, needs, read, update, used, with};
-use crate::ctx::{Ctx, Outcome, Stop, args, contains, ensure, eq, fail, patience, push, reap, skip};
+use crate::ctx::{Ctx, Driver, Outcome, Stop, args, contains, ensure, eq, fail, patience, push, reap, skip};
 use crate::frame::Case;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -77,6 +77,20 @@ fn cpu_shares(x: &Ctx) -> Outcome {
 
 fn memory(x: &Ctx) -> Outcome {
     needs(x, ["memory", "memory"])?;
+    // On v2 a scope goes with its last process, and its counters with it: who watches has read them by then or not.
+    let tries = if x.job.v2 && x.job.driver == Driver::Systemd { 5 } else { 1 };
+    let mut told = fail("not tried");
+    for _ in 0..tries {
+        told = out_of_memory(x)?;
+        if told.is_ok() {
+            break;
+        }
+    }
+    told
+}
+
+/// A container that ends as it wants too much. The result is whether that was told.
+fn out_of_memory(x: &Ctx) -> Result<Outcome, Stop> {
     let b = x.bundle(|c| {
         with(c, &json!({"memory": {"limit": 67_108_864, "swap": 67_108_864}}));
         args(c, "eat 134217728");
@@ -89,16 +103,20 @@ fn memory(x: &Ctx) -> Outcome {
     x.rt(["start", &b.id])?.ok()?;
     eq("exit status", reap(pid)?, 137)?;
     drop(created);
-    loop {
+    let told = loop {
         // The end of the output is a failure.
-        let event: Value = serde_json::from_str(&events.line()?)?;
+        let line = match events.line() {
+            Ok(line) => line,
+            Err(ended) => break Err(ended),
+        };
+        let event: Value = serde_json::from_str(&line)?;
         if event["type"] == "oom" {
-            eq("event", event, json!({"type": "oom", "id": b.id}))?;
-            break;
+            break eq("event", event, json!({"type": "oom", "id": b.id}));
         }
-    }
+    };
     x.rt(["delete", &b.id])?.ok()?;
-    eq("exit status of events", events.wait()?, 0)
+    eq("exit status of events", events.wait()?, 0)?;
+    Ok(told)
 }
 
 fn pids(x: &Ctx) -> Outcome {

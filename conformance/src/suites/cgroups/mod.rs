@@ -12,6 +12,8 @@ mod systemd;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -670,6 +672,7 @@ fn life() -> Vec<Case> {
             x.rt(["delete", &live.id])?.ok()?;
             ensure(!outer.exists(), format_args!("{} is still there", outer.display()))
         }),
+        case("life/controller-taken", "what is taken back above while the cgroup is made is asked for again", taken),
         case("life/born-inside", "CLONE_INTO_CGROUP, for exec too: nobody is moved", |x| {
             if !x.job.v2 {
                 return skip("nobody is born in a cgroup of v1");
@@ -809,4 +812,44 @@ fn delegation() -> Vec<Case> {
             owned(x, &live.id, 1234)
         }),
     ]
+}
+
+/// Somebody takes a controller back that the runtime has just had passed on, as systemd does where none of its units needs it.
+fn taken(x: &Ctx) -> Outcome {
+    x.needs_cgroupfs()?;
+    needs(x, ["pids", "pids"])?;
+    if !x.job.v2 {
+        return skip("v1 passes no controllers on");
+    }
+    let outer = x.cgroup(&format!("{}outer", x.job.tag), "");
+    fs::create_dir_all(&outer)?;
+    let control = outer.join("cgroup.subtree_control");
+    // As often as somebody can who does something else too.
+    let interval = Duration::from_micros(100) * x.job.slow;
+    let (done, taken) = (AtomicBool::new(false), AtomicU32::new(0));
+    let result = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                thread::sleep(interval);
+                let passed_on = fs::read_to_string(&control).is_ok_and(|text| text.contains("pids"));
+                if passed_on && fs::write(&control, "-pids").is_ok() {
+                    taken.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        let result = (0..30).try_for_each(|_| {
+            let bundle = x.bundle(|c| {
+                args(c, "exit 3");
+                c["linux"]["cgroupsPath"] = json!(format!("{}/{}outer/a", x.job.cgroup, x.job.tag));
+                c["linux"]["resources"] = json!({"pids": {"limit": 20}});
+            })?;
+            x.run(&bundle)?.exits(3).map(drop)
+        });
+        done.store(true, Ordering::Relaxed);
+        result
+    });
+    x.measure(format!("taken back {} times", taken.into_inner()));
+    let _ = fs::remove_dir(outer.join("a"));
+    fs::remove_dir(&outer)?;
+    result
 }

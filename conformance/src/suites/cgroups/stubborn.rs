@@ -78,6 +78,12 @@ struct Unfreezable {
     _server: File,
 }
 
+/// How a directory is made.
+#[cfg(target_arch = "x86_64")]
+const MKDIR: [i64; 2] = [nix::libc::SYS_mkdirat, nix::libc::SYS_mkdir];
+#[cfg(not(target_arch = "x86_64"))]
+const MKDIR: [i64; 1] = [nix::libc::SYS_mkdirat];
+
 fn unfreezable(x: &Ctx) -> Result<Unfreezable, Stop> {
     let Ok(server) = File::options().read(true).write(true).open("/dev/fuse") else { return skip("no FUSE here") };
     let point = x.fresh("unserved");
@@ -87,18 +93,22 @@ fn unfreezable(x: &Ctx) -> Result<Unfreezable, Stop> {
     mount(Some("unserved"), &point, Some("fuse"), MsFlags::empty(), Some(options.as_str()))?;
     let mounted = Covered(vec![point.clone()]);
     let below = point.join("below");
-    let waiting = |program: &str| -> Result<Ended, Stop> {
+    let waiting = |program: &str, calls: &[i64]| -> Result<Ended, Stop> {
         let process = spawn(program, &below.to_string_lossy())?;
         let end = pidfd_open(rustix::process::Pid::from_child(&process.0), PidfdFlags::empty())?;
-        let stat = format!("/proc/{}/stat", process.pid());
+        let proc = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", process.pid())).unwrap_or_default();
+        // Not where it is read from a disk, which looks the same: it would be let go, or the two would come in the wrong order.
+        let called = || proc("syscall").split(' ').next().is_some_and(|n| n.parse().is_ok_and(|n| calls.contains(&n)));
         let deadline = Instant::now() + patience(Duration::from_secs(5));
-        while !fs::read_to_string(&stat).is_ok_and(|s| s.rsplit(')').next().is_some_and(|s| s.starts_with(" D"))) {
+        while !(called() && proc("stat").rsplit(')').next().is_some_and(|s| s.starts_with(" D"))) {
             let ended = wait_fd(&end, Duration::from_millis(1)).is_ok();
             ensure(!ended && Instant::now() < deadline, format_args!("{program} does not wait"))?;
         }
         Ok(process)
     };
-    Ok(Unfreezable { _holder: waiting("stat")?, process: waiting("mkdir")?, _mounted: mounted, _server: server })
+    let holder = waiting("stat", &[nix::libc::SYS_statx, nix::libc::SYS_newfstatat])?;
+    let process = waiting("mkdir", &MKDIR)?;
+    Ok(Unfreezable { _holder: holder, process, _mounted: mounted, _server: server })
 }
 
 fn freeze(x: &Ctx) -> Outcome {
