@@ -357,6 +357,12 @@ pub(crate) const KNOWN: &[Known] = &[
         "failed writes",
         "now and then on v1 with systemd, which writes the group's list anew while runc has it changed: runc#2204 once more",
     ),
+    known_as(
+        "runc version 1.1.5",
+        "cli/kill/all",
+        "left behind: processes",
+        "on v1 with systemd: it takes the devices group away from a unit without rules, amid runc's start; there runc looks for them",
+    ),
     known(
         "runc version 1.1.5",
         "cgroups/devices/random",

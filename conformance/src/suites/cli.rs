@@ -1599,9 +1599,13 @@ fn the_rest() -> Vec<Case> {
             let e = out.json()?;
             eq("type", e["type"].as_str(), Some("stats"))?;
             eq("id", e["id"].as_str(), Some(live.id.as_str()))?;
-            for pointer in ["/data/cpu/usage/total", "/data/memory/usage/usage", "/data/pids/current"] {
+            for pointer in ["/data/memory/usage/usage", "/data/pids/current"] {
                 ensure(e.pointer(pointer).is_some_and(Value::is_u64), format_args!("no {pointer}: {e}"))?;
             }
+            // runc leaves a total of 0 out, and a kernel that counts by ticks may not have seen the container at work yet.
+            let usage = &e["data"]["cpu"]["usage"];
+            let total = usage["total"].as_u64().or_else(|| (usage["user"] == 0 && usage["kernel"] == 0).then_some(0));
+            ensure(total.is_some(), format_args!("no total of the use of processors: {e}"))?;
             eq("processes", e.pointer("/data/pids/current"), Some(&json!(1)))
         }),
         case("update/resources-stdin", "contract 5.2: update --resources=- with JSON on stdin", |x| {

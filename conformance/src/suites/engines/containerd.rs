@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::{
-    Terminal, compared_log, complaints, daemon, engine, knob, namespace_of, prepare, reference, sized, staged, tool,
-    until,
+    OF_CONTAINERD, Terminal, compared_log, complaints, daemon, engine, knob, namespace_of, prepare, reference, sized,
+    staged, tool, until,
 };
 use crate::ctx::{Cmd, Ctx, Driver, Out, Outcome, Stop, contains, ensure, eq, fail, skip};
 use crate::fixture::{Fixture, slice};
@@ -467,14 +467,14 @@ pub(crate) fn cases() -> Vec<Case> {
         }),
         with(&LOG, "beside", "no complaint of the same deeds that the reference does not cause", |c| {
             let reference = reference(c.x)?;
-            compared_log(c.x, &c.dir.join("containerd.log"), CHANCE, |with_reference| {
+            compared_log(c.x, &c.dir.join("containerd.log"), |with_reference| {
                 let runtime = if with_reference { &reference } else { &c.x.job.runtime };
                 c.runtime.replace(runtime.clone());
                 deeds(c)
             })
         }),
         case("log", "no complaint in the daemon's log of all cases that is not known", |c| {
-            let allowed = [ALLOWED, if c.x.job.slow > 1 { LATE } else { &[] }].concat();
+            let allowed = [OF_CONTAINERD, OF_CHECKPOINTS, if c.x.job.slow > 1 { LATE } else { &[] }].concat();
             let found = complaints(&fs::read_to_string(c.dir.join("containerd.log"))?, &allowed);
             ensure(found.is_empty(), format_args!("complaints: {}", found.join("\n")))
         }),
@@ -509,37 +509,8 @@ fn deeds(c: &Containerd<'_>) -> Outcome {
     c.sh("", "true")?.ok().map(drop)
 }
 
-/// What comes by chance, whichever the runtime: of containers that end while they are looked at.
-const CHANCE: &[&str] = &[
-    "resuming exited container from paused state",
-    "failed to remove runc container",
-    "failed to add inotify watch",
-    "failed to enable controllers",
-    "cgroups: epoll wait",
-];
-
-/// Complaints that containerd 1.6 has with runc too, in the cases of this file: `containerd-log/beside` compares.
-const ALLOWED: &[&str] = &[
-    "devmapper",
-    // After every container that cannot be created.
-    "copy shim log",
-    // After every container.
-    "cleaning up after shim disconnected",
-    "cleanup warnings",
-    "failed to read init pid file",
-    "failed to remove runc container",
-    // After every checkpoint that could not be made: criu has written no log.
-    "failed to copy dump.log",
-    // The harness's file is of version 2, which containerd 1.6 and 2 read both.
-    "Configuration migrated from version",
-    // containerd 2, after every container, and of one that has ended before its events were asked for.
-    "warnings while cleaning up dead shim",
-    "failed to add inotify watch",
-    "failed to enable controllers",
-    "cgroups: epoll wait",
-    // containerd 2, of an answer to a shim that has ended.
-    "failed sending message on channel",
-];
+/// Of every checkpoint that could not be made: criu has written no log.
+const OF_CHECKPOINTS: &[&str] = &["failed to copy dump.log"];
 
 /// What it says further on an emulated machine, where a shim needs longer than the seconds that it is given to clean up.
 const LATE: &[&str] = &[

@@ -564,7 +564,7 @@ fn root() -> Vec<Case> {
             let usual = said(p)?;
             // Of a runtime with another name podman asks for no log as JSON, unless it is told so.
             p.runtime.replace(p.dir.join("bin/runc"));
-            no_worse(p.x, &usual, &said(p)?, &[])
+            no_worse(p.x, &usual, &said(p)?)
         }),
         case("crowd", "10 containers at once", |p| {
             let mut all = Vec::new();
