@@ -1179,8 +1179,9 @@ fn terminals() -> Vec<Case> {
             let (_, cmd) = d.run_cmd("--rm -it", &["sh"])?;
             let mut t = Terminal::start(cmd, 24, 80)?;
             t.expect("# ")?;
-            // The quotes keep what is typed from being taken for what is printed.
-            let job = r#"sh -c 'trap "echo con\"\"tinued" CONT; echo re""ady; while :; do usleep 20000; done'"#;
+            // The quotes keep what is typed from being taken for what is printed. The job makes no processes: one that is
+            // stopped before its execve has its parent wait instead of stop.
+            let job = r#"sh -c 'trap "echo con\"\"tinued" CONT; echo re""ady; while :; do read line; done'"#;
             t.send(&format!("{job}\r"))?;
             t.expect("ready\r\n")?;
             t.send("\x1a")?;
