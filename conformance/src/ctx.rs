@@ -1038,6 +1038,11 @@ impl Ctx {
         }
     }
 
+    /// Whether a container's cgroup goes with its last process, and with it what its counters could tell: systemd's scope on v2.
+    pub(crate) fn goes_with_last_process(&self) -> bool {
+        self.job.v2 && self.job.driver == Driver::Systemd
+    }
+
     /// Gives what the case made to who executes the runtime.
     pub(crate) fn give(&self, dir: &Path) -> Outcome {
         Ok(self.job.user.as_ref().map_or(Ok(()), |user| user.own(dir, &[]))?)

@@ -495,10 +495,10 @@ fn run_in_vm(
         if options.shell {
             return ctx::fail("--shell: user-mode Linux has no terminal for one");
         }
-        vm::build(dir, &options.vm_release)?;
+        let disk = vm::build(dir, &options.vm_release)?;
         let (payload, inside) = vm::payload(names, scratch)?;
         let run = |args: &[String], hear: &mut dyn FnMut(&str) -> ctx::Outcome| {
-            uml::conformance(&wanted, &payload, scratch, args, hear)
+            uml::conformance(&wanted, &disk, &payload, scratch, args, hear)
         };
         return listen(options, cases, names, &inside, run).map(Ok);
     }

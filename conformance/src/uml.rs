@@ -19,6 +19,7 @@ const ENDED: &str = "conformance ended with ";
 /// [`HOME`].
 pub(crate) fn conformance(
     wanted: &Wanted,
+    disk: &Path,
     payload: &Path,
     scratch: &Path,
     args: &[String],
@@ -29,7 +30,6 @@ pub(crate) fn conformance(
     let program = format!("{HOME}/conformance {}\necho {ENDED}$?\n", words.join(" "));
     fs::write(payload.join("run"), program)?;
     let log = scratch.join("uml.log");
-    let disk = wanted.dir.join("disk.img");
     let mut child = Command::new(std::env::current_exe()?)
         .args(["__exec", &format!("die-with={}", std::process::id()), "--"])
         .arg(wanted.dir.join("uml/linux.uml"))

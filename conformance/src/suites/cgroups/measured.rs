@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{case, long, needs, read, update, used, with};
-use crate::ctx::{Ctx, Driver, Outcome, Stop, args, contains, ensure, eq, fail, patience, push, reap, skip};
+use crate::ctx::{Ctx, Outcome, Stop, args, contains, ensure, eq, fail, patience, push, reap, skip};
 use crate::frame::Case;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -77,8 +77,8 @@ fn cpu_shares(x: &Ctx) -> Outcome {
 
 fn memory(x: &Ctx) -> Outcome {
     needs(x, ["memory", "memory"])?;
-    // On v2 a scope goes with its last process, and its counters with it: who watches has read them by then or not.
-    let tries = if x.job.v2 && x.job.driver == Driver::Systemd { 5 } else { 1 };
+    // Who watches has read the counters by then, or not.
+    let tries = if x.goes_with_last_process() { 5 } else { 1 };
     let mut told = fail("not tried");
     for _ in 0..tries {
         told = out_of_memory(x)?;

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::{
-    OF_CONTAINERD, Terminal, compared_log, complaints, daemon, engine, knob, namespace_of, prepare, reference, sized,
-    staged, tool, until,
+    BY_CHANCE, OF_CONTAINERD, Terminal, compared_log, complaints, daemon, engine, knob, namespace_of, prepare,
+    reference, sized, staged, tool, until,
 };
 use crate::ctx::{Cmd, Ctx, Driver, Out, Outcome, Stop, contains, ensure, eq, fail, skip};
 use crate::fixture::{Fixture, slice};
@@ -467,7 +467,7 @@ pub(crate) fn cases() -> Vec<Case> {
         }),
         with(&LOG, "beside", "no complaint of the same deeds that the reference does not cause", |c| {
             let reference = reference(c.x)?;
-            compared_log(c.x, &c.dir.join("containerd.log"), |with_reference| {
+            compared_log(c.x, &c.dir.join("containerd.log"), BY_CHANCE, |with_reference| {
                 let runtime = if with_reference { &reference } else { &c.x.job.runtime };
                 c.runtime.replace(runtime.clone());
                 deeds(c)
